@@ -1,0 +1,22 @@
+# What FluxKV stands on, all from Debian 12. Each is used by the libraries that name it, through an imported target.
+
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(Boost 1.81 REQUIRED COMPONENTS json)
+find_package(RocksDB REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(prometheus-cpp REQUIRED)
+pkg_check_modules(ISAL REQUIRED IMPORTED_TARGET libisal)
+pkg_check_modules(JEMALLOC REQUIRED IMPORTED_TARGET jemalloc)
+
+if(FLUX_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+if(FLUX_BENCH)
+  find_package(benchmark REQUIRED)
+endif()
