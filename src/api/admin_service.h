@@ -1,0 +1,99 @@
+// What operators ask of a node. Belongs to one loop, as KvService does.
+#pragma once
+
+#include <absl/functional/any_invocable.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/types.h"
+
+namespace flux::api {
+
+struct PeerProgress {
+  NodeId id;
+  std::string state;  // probe, replicate, snapshot
+  Index match;
+  bool recently_active = false;
+};
+
+struct GroupStatus {
+  GroupId id;
+  std::string role;  // leader, follower, candidate, pre_candidate, learner
+  Term term;
+  NodeId leader;
+  Index commit_index;
+  Index applied_index;
+  Index first_index;  // the oldest entry the log holds
+  Index last_index;
+  Index snapshot_index;
+  std::vector<NodeId> voters;
+  std::vector<NodeId> learners;
+  bool joint = false;
+  uint64_t keys = 0;
+  uint64_t shards = 0;
+  std::vector<PeerProgress> peers;  // leader only
+  std::string halted;               // why the replica has stopped; empty: it has not
+};
+
+struct NodeRecord {
+  NodeId id;
+  std::string name;
+  std::string peer_address;
+  std::string resp_address;
+  std::string http_address;
+  bool operator==(const NodeRecord&) const = default;
+};
+
+struct Check {
+  std::string name;
+  bool ok = true;
+  std::string detail;
+};
+
+struct NodeStatus {
+  std::string name;
+  std::string cluster_id;
+  NodeId node_id;
+  std::string version;
+  std::string engine;
+  std::string fsync;
+  std::vector<std::string> warnings;  // unsafe settings and alarms
+  ConfigNum config_num;
+  std::vector<GroupStatus> groups;
+  std::vector<NodeRecord> nodes;  // as this node knows them
+  uint64_t memory_used_bytes = 0;
+  uint64_t memory_max_bytes = 0;
+  uint64_t uptime_seconds = 0;
+  uint64_t process_id = 0;
+  bool draining = false;
+};
+
+enum class MemberAction : uint8_t { kAddVoter, kAddLearner, kPromote, kRemove };
+
+struct MemberChange {
+  MemberAction action = MemberAction::kAddVoter;
+  NodeId node;        // kPromote, kRemove
+  NodeRecord record;  // kAddVoter, kAddLearner: where the node is reached
+};
+
+using StatusDone = absl::AnyInvocable<void(NodeStatus)>;
+using ChecksDone = absl::AnyInvocable<void(std::vector<Check>)>;
+using AdminDone = absl::AnyInvocable<void(Status)>;
+
+class AdminService {
+ public:
+  virtual ~AdminService() = default;
+  virtual void status(StatusDone done) = 0;
+  // Whether this node can serve: a leader is known, a linearizable read passes, nothing is halted, not draining.
+  virtual void readiness(ChecksDone done) = 0;
+  // Any node takes it and passes it to the leader. OK: the change is committed (a voter that still has to catch up is
+  // promoted later by itself).
+  virtual void change_member(MemberChange change, AdminDone done) = 0;
+  // `target` kNobody: the follower that is furthest along.
+  virtual void transfer_leader(GroupId group, NodeId target, AdminDone done) = 0;
+};
+
+}  // namespace flux::api

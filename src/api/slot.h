@@ -1,0 +1,28 @@
+// Which of the 16384 slots a key belongs to: CRC16 of its hash tag or of the whole key, as the Redis Cluster
+// specification defines it. Part of the stored format: it never changes.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "base/types.h"
+
+namespace flux::api {
+
+inline constexpr uint16_t kSlotCount = 16384;
+
+// CRC16-XMODEM (polynomial 0x1021, initial value 0).
+uint16_t crc16(std::string_view data);
+
+// The slot of a key: by what stands between the first '{' and the next '}' if that is not empty, else by all of it.
+Slot slot_of(std::string_view key);
+
+// How a key of a hash keyspace is stored: slot (2 bytes, big endian), then the key.
+void append_encoded_key(std::string& out, std::string_view key);
+std::string encoded_key(std::string_view key);
+// The key within an encoded key. REQUIRES: encoded.size() >= 2.
+inline std::string_view decoded_key(std::string_view encoded) { return encoded.substr(2); }
+// The first encoded key of a slot; for kSlotCount the end of all.
+std::string slot_start(uint16_t slot);
+
+}  // namespace flux::api
