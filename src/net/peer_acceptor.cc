@@ -1,0 +1,163 @@
+#include "net/peer_acceptor.h"
+
+#include <fmt/format.h>
+
+#include <unordered_set>
+
+#include "base/log.h"
+#include "net/peer_link.h"
+
+namespace flux::net {
+namespace {
+
+class Acceptor;
+
+class Connection final : public PeerConnection,
+                         public env::StreamHandler,
+                         public std::enable_shared_from_this<Connection> {
+ public:
+  Connection(Acceptor& acceptor, env::Loop& loop, std::unique_ptr<env::Stream> stream)
+      : acceptor_(acceptor), loop_(loop), stream_(std::move(stream)) {}
+
+  void start();
+  const Hello& peer() const override { return peer_; }
+  env::Loop& loop() override { return loop_; }
+  void reply(uint64_t request_id, std::string_view body) override {
+    if (closing_) return;
+    FrameWriter frame(stream_->outbox());
+    frame.message(kReplyType, request_id, body);
+    frame.finish();
+    stream_->wrote();
+  }
+  size_t on_data(env::Stream& stream, std::string_view data) override;
+  void on_closed(env::Stream& stream, const Status& reason) override;
+
+ private:
+  Status on_message(const FrameMessage& message);
+  Status on_hello(const FrameMessage& message);
+  void close(const Status& why);
+
+  Acceptor& acceptor_;
+  env::Loop& loop_;
+  std::unique_ptr<env::Stream> stream_;
+  Hello peer_;
+  bool greeted_ = false;
+  bool closing_ = false;
+  env::TimerId greeting_timer_;
+};
+
+class Acceptor final : public PeerAcceptor {
+ public:
+  Acceptor(PeerAcceptorOptions options, PeerReceiver& receiver) : options_(options), receiver_(receiver) {}
+
+  Status open(env::Network& network, const std::vector<env::Loop*>& loops, const env::Address& address) {
+    FLUX_TRY(listener_,
+             network.listen(
+                 loops, address, {.unconsumed_bytes_max = options_.frame_bytes_max + kFrameHeaderBytes},
+                 [this](env::Loop& loop, std::unique_ptr<env::Stream> stream) { accept(loop, std::move(stream)); }));
+    return {};
+  }
+  env::Address local() const override { return listener_->local(); }
+
+  void accept(env::Loop& loop, std::unique_ptr<env::Stream> stream) {
+    std::shared_ptr<Connection> connection;
+    {
+      const std::lock_guard lock(mutex_);
+      if (connections_.size() >= options_.connections_max) return;  // dropped, and so closed
+      connection = std::make_shared<Connection>(*this, loop, std::move(stream));
+      connections_.insert(connection);
+    }
+    connection->start();
+  }
+  void forget(const std::shared_ptr<Connection>& connection) {
+    const std::lock_guard lock(mutex_);
+    connections_.erase(connection);
+  }
+  const PeerAcceptorOptions& options() const { return options_; }
+  PeerReceiver& receiver() { return receiver_; }
+
+ private:
+  const PeerAcceptorOptions options_;
+  PeerReceiver& receiver_;
+  std::mutex mutex_;
+  std::unordered_set<std::shared_ptr<Connection>> connections_;  // guarded by mutex_; never iterated
+  std::unique_ptr<env::Listener> listener_;
+};
+
+void Connection::start() {
+  stream_->set_handler(this);
+  greeting_timer_ = loop_.call_after(acceptor_.options().greeting_timeout,
+                                     [this] { close(Status(ErrorCode::kTimeout, "no greeting in time")); });
+}
+
+size_t Connection::on_data(env::Stream&, std::string_view data) {
+  if (closing_) return data.size();
+  const auto self = shared_from_this();
+  // Before the greeting nobody may make us keep more than a greeting.
+  const size_t frame_bytes_max = greeted_ ? acceptor_.options().frame_bytes_max : kHelloBytesMax;
+  size_t consumed = 0;
+  while (true) {
+    std::string_view messages;
+    const Result<size_t> taken = take_frame(data.substr(consumed), frame_bytes_max, messages);
+    if (!taken.ok()) return close(taken.status()), data.size();
+    if (*taken == 0) return consumed;
+    consumed += *taken;
+    while (!messages.empty()) {
+      FrameMessage message;
+      Status status = take_message(messages, message);
+      if (status.ok()) status = on_message(message);
+      if (!status.ok()) return close(status), data.size();
+    }
+  }
+}
+
+Status Connection::on_message(const FrameMessage& message) {
+  if (!greeted_) return on_hello(message);
+  if (message.type < kFirstUserType) {
+    return Status(ErrorCode::kCorruption, fmt::format("unexpected message type {}", message.type));
+  }
+  return acceptor_.receiver().on_peer_message(shared_from_this(), message);
+}
+
+Status Connection::on_hello(const FrameMessage& message) {
+  if (message.type != kHelloType) return Status(ErrorCode::kCorruption, "no greeting");
+  FLUX_TRY(peer_, decode_hello(message.body));
+  const Result<Hello> ours = acceptor_.receiver().greet(peer_);
+  FrameWriter frame(stream_->outbox());
+  if (ours.ok()) {
+    frame.message(kHelloAcceptedType, 0, encode_hello(*ours));
+  } else {
+    frame.message(kHelloRefusedType, 0, ours.status().message());
+  }
+  frame.finish();
+  stream_->wrote();
+  if (!ours.ok()) return ours.status().with(fmt::format("refused node '{}'", peer_.name));
+  loop_.cancel(greeting_timer_);
+  greeted_ = true;
+  return {};
+}
+
+void Connection::close(const Status& why) {
+  if (closing_) return;
+  closing_ = true;
+  log::warn("peer connection from {}: {} -> closed", stream_->peer_address(), why.to_string());
+  stream_->close_after_flush();
+}
+
+void Connection::on_closed(env::Stream&, const Status&) {
+  closing_ = true;
+  loop_.cancel(greeting_timer_);
+  acceptor_.forget(shared_from_this());
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PeerAcceptor>> PeerAcceptor::listen(env::Network& network, const std::vector<env::Loop*>& loops,
+                                                           const env::Address& address, PeerAcceptorOptions options,
+                                                           PeerReceiver& receiver) {
+  auto acceptor = std::make_unique<Acceptor>(options, receiver);
+  FLUX_RETURN_IF_ERROR(acceptor->open(network, loops, address));
+  return std::unique_ptr<PeerAcceptor>(std::move(acceptor));
+}
+
+}  // namespace flux::net

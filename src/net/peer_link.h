@@ -1,0 +1,102 @@
+// An outgoing link to one peer on one channel: connects, greets, reconnects with growing pauses, carries messages and
+// calls. Messages given while it is down are dropped: whoever needs them to arrive asks again.
+//
+// Owned by one loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/rng.h"
+#include "base/status.h"
+#include "env/net.h"
+#include "net/frame.h"
+#include "net/handshake.h"
+
+namespace flux::net {
+
+// Message types below this are the link's own.
+inline constexpr uint8_t kHelloType = 1;
+inline constexpr uint8_t kHelloAcceptedType = 2;  // body: the acceptor's Hello
+inline constexpr uint8_t kHelloRefusedType = 3;   // body: why, for people
+inline constexpr uint8_t kReplyType = 4;          // answers a call
+inline constexpr uint8_t kFirstUserType = 16;
+
+// OK with the reply's body; kUnavailable: it was not sent; kOutcomeUnknown: it was sent and the link was lost.
+using CallDone = absl::AnyInvocable<void(Result<std::string_view>)>;
+
+struct PeerLinkEvents {
+  std::function<void()> up;
+  // `gone`: nobody listens at the address, or it closed in good order: the process is not there.
+  std::function<void(bool gone)> down;
+  // The peer refused us, or is not who we wanted; `reason` is for people. The link goes on trying, slowly.
+  std::function<void(const Status& reason)> refused;
+};
+
+struct PeerLinkOptions {
+  size_t frame_bytes_max = 0;
+  // Output that waits for the peer to read; more is dropped (and calls refused).
+  size_t unsent_bytes_max = 64_MiB;
+  Micros connect_timeout = Millis(2000);
+  Micros pause_min = Millis(20);
+  Micros pause_max = Millis(1000);
+};
+
+class PeerLink final : public env::StreamHandler {
+ public:
+  // `expected` is checked against the peer's greeting. `hello` is ours.
+  PeerLink(env::Loop& loop, env::Network& network, env::Address address, NodeId expected, Hello hello,
+           PeerLinkOptions options, Rng rng, PeerLinkEvents events);
+  ~PeerLink() override;
+  PeerLink(const PeerLink&) = delete;
+  PeerLink& operator=(const PeerLink&) = delete;
+
+  void set_address(env::Address address);
+  const env::Address& address() const { return address_; }
+  bool up() const { return up_; }
+  // True when more would only pile up.
+  bool congested() const;
+
+  void send(uint8_t type, std::string_view body);
+  void call(uint8_t type, std::string_view body, CallDone done);
+  // Closes the open frame; at the end of every turn in which send() or call() was used.
+  void flush();
+
+  size_t on_data(env::Stream& stream, std::string_view data) override;
+  void on_closed(env::Stream& stream, const Status& reason) override;
+
+ private:
+  void connect();
+  void connected(std::unique_ptr<env::Stream> stream);
+  Status on_message(const FrameMessage& message);
+  Status on_greeting(const FrameMessage& message);
+  void lost(bool gone);
+  void retry();
+
+  env::Loop& loop_;
+  env::Network& network_;
+  env::Address address_;
+  const NodeId expected_;
+  const Hello hello_;
+  const PeerLinkOptions options_;
+  Rng rng_;
+  const PeerLinkEvents events_;
+
+  std::unique_ptr<env::Stream> stream_;
+  // The open frame; moved to the stream when it is complete, for a stream may write its outbox at any moment.
+  std::string frame_;
+  FrameWriter writer_{frame_};
+  bool up_ = false;  // greeted and accepted
+  bool refused_ = false;
+  bool failing_ = false;  // a protocol error: the stream is on its way out
+  Micros pause_;
+  env::TimerId retry_timer_;
+  uint64_t next_request_ = 1;
+  std::unordered_map<uint64_t, CallDone> calls_;
+  std::shared_ptr<bool> alive_;  // shared with a pending connect, which may outlive us
+};
+
+}  // namespace flux::net
