@@ -1,0 +1,442 @@
+#include "kv/command_codec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/limits.h"
+#include "base/codec.h"
+#include "base/overloaded.h"
+
+namespace flux::kv {
+namespace {
+
+constexpr uint8_t kFormat = 1;
+constexpr uint8_t kAllOrNothing = 1;
+constexpr uint8_t kHasSession = 2;
+
+// Stored in logs: never change or reuse.
+enum class Op : uint8_t {
+  kPut = 1,
+  kDelete = 2,
+  kIncrement = 3,
+  kIncrementFloat = 4,
+  kAppend = 5,
+  kSetRange = 6,
+  kSetExpiry = 7,
+  kCopy = 8,
+  kDeleteAll = 9,
+  kExpireDue = 10,
+  kPutMeta = 11,
+  kOpenSession = 12,
+  kCloseSession = 13,
+};
+
+Status check_key(std::string_view key) {
+  if (key.size() <= api::kKeyBytesMax) return {};
+  return Status(ErrorCode::kTooLarge,
+                fmt::format("key of {} bytes is over the limit of {}", key.size(), api::kKeyBytesMax));
+}
+
+Status check_value(std::string_view value) {
+  if (value.size() <= api::kValueBytesMax) return {};
+  return Status(ErrorCode::kTooLarge,
+                fmt::format("value of {} bytes is over the limit of {}", value.size(), api::kValueBytesMax));
+}
+
+Status check_key_value(std::string_view key, std::string_view value) {
+  FLUX_RETURN_IF_ERROR(check_key(key));
+  return check_value(value);
+}
+
+Status check_limits(const api::Command& command) {
+  return std::visit(Overloaded{
+                        [](const api::Put& c) { return check_key_value(c.key, c.value); },
+                        [](const api::Delete& c) { return check_key(c.key); },
+                        [](const api::Increment& c) { return check_key(c.key); },
+                        [](const api::IncrementFloat& c) { return check_key_value(c.key, c.delta); },
+                        [](const api::Append& c) { return check_key_value(c.key, c.value); },
+                        [](const api::SetRange& c) {
+                          if (c.offset > api::kValueBytesMax) {
+                            return Status(ErrorCode::kTooLarge,
+                                          fmt::format("offset {} is over the largest value of {} bytes", c.offset,
+                                                      api::kValueBytesMax));
+                          }
+                          return check_key_value(c.key, c.value);
+                        },
+                        [](const api::SetExpiry& c) { return check_key(c.key); },
+                        [](const api::Copy& c) {
+                          FLUX_RETURN_IF_ERROR(check_key(c.source));
+                          return check_key(c.destination);
+                        },
+                        [](const api::DeleteAll&) { return Status(); },
+                        [](const api::ExpireDue& c) { return check_key(c.key); },
+                        [](const api::PutMeta& c) { return check_key_value(c.name, c.value); },
+                        [](const api::OpenSession&) { return Status(); },
+                        [](const api::CloseSession&) { return Status(); },
+                    },
+                    command);
+}
+
+void encode_expiry(Encoder& encoder, const api::Expiry& expiry) {
+  encoder.u8(static_cast<uint8_t>(expiry.kind));
+  using Kind = api::Expiry::Kind;
+  if (expiry.kind == Kind::kIn || expiry.kind == Kind::kAt) encoder.zigzag(expiry.millis);
+}
+
+api::Expiry decode_expiry(Decoder& decoder) {
+  using Kind = api::Expiry::Kind;
+  api::Expiry expiry;
+  const uint8_t kind = decoder.u8();
+  if (kind > static_cast<uint8_t>(Kind::kAt)) decoder.fail();
+  expiry.kind = static_cast<Kind>(kind);
+  if (expiry.kind == Kind::kIn || expiry.kind == Kind::kAt) expiry.millis = decoder.zigzag();
+  return expiry;
+}
+
+void encode_condition(Encoder& encoder, api::Condition condition, Version if_version) {
+  encoder.u8(static_cast<uint8_t>(condition));
+  if (condition == api::Condition::kIfVersion) encoder.id(if_version);
+}
+
+api::Condition decode_condition(Decoder& decoder, Version& if_version) {
+  const uint8_t condition = decoder.u8();
+  if (condition > static_cast<uint8_t>(api::Condition::kIfVersion)) decoder.fail();
+  if (condition == static_cast<uint8_t>(api::Condition::kIfVersion)) if_version = decoder.id<Version>();
+  return static_cast<api::Condition>(condition);
+}
+
+bool decode_bool(Decoder& decoder) {
+  const uint8_t value = decoder.u8();
+  if (value > 1) decoder.fail();
+  return value == 1;
+}
+
+void encode_command(Encoder& e, const api::Command& command) {
+  const auto op = [&](Op value) { e.u8(static_cast<uint8_t>(value)); };
+  std::visit(Overloaded{
+                 [&](const api::Put& c) {
+                   op(Op::kPut);
+                   e.bytes(c.key);
+                   e.bytes(c.value);
+                   encode_expiry(e, c.expiry);
+                   encode_condition(e, c.condition, c.if_version);
+                   e.u8(c.return_old);
+                 },
+                 [&](const api::Delete& c) {
+                   op(Op::kDelete);
+                   e.bytes(c.key);
+                   encode_condition(e, c.condition, c.if_version);
+                   e.u8(c.return_old);
+                 },
+                 [&](const api::Increment& c) {
+                   op(Op::kIncrement);
+                   e.bytes(c.key);
+                   e.zigzag(c.delta);
+                 },
+                 [&](const api::IncrementFloat& c) {
+                   op(Op::kIncrementFloat);
+                   e.bytes(c.key);
+                   e.bytes(c.delta);
+                 },
+                 [&](const api::Append& c) {
+                   op(Op::kAppend);
+                   e.bytes(c.key);
+                   e.bytes(c.value);
+                 },
+                 [&](const api::SetRange& c) {
+                   op(Op::kSetRange);
+                   e.bytes(c.key);
+                   e.varint(c.offset);
+                   e.bytes(c.value);
+                 },
+                 [&](const api::SetExpiry& c) {
+                   op(Op::kSetExpiry);
+                   e.bytes(c.key);
+                   encode_expiry(e, c.expiry);
+                   e.u8(c.only);
+                   e.u8(c.return_value);
+                 },
+                 [&](const api::Copy& c) {
+                   op(Op::kCopy);
+                   e.bytes(c.source);
+                   e.bytes(c.destination);
+                   e.u8(c.replace);
+                   e.u8(c.remove_source);
+                 },
+                 [&](const api::DeleteAll&) { op(Op::kDeleteAll); },
+                 [&](const api::ExpireDue& c) {
+                   op(Op::kExpireDue);
+                   e.bytes(c.key);
+                   e.id(c.deadline);
+                 },
+                 [&](const api::PutMeta& c) {
+                   op(Op::kPutMeta);
+                   e.bytes(c.name);
+                   e.bytes(c.value);
+                 },
+                 [&](const api::OpenSession& c) {
+                   op(Op::kOpenSession);
+                   e.u64(c.client);
+                 },
+                 [&](const api::CloseSession& c) {
+                   op(Op::kCloseSession);
+                   e.u64(c.client);
+                 },
+             },
+             command);
+}
+
+// The fields of each command; members of a braced list are read in order.
+Status decode_command(Decoder& d, api::Command& command) {
+  const uint8_t op = d.u8();
+  if (!d.ok()) return Status(ErrorCode::kCorruption, "a request ends before its commands do");
+  switch (static_cast<Op>(op)) {
+    case Op::kPut: {
+      api::Put c;
+      c.key = d.bytes();
+      c.value = d.bytes();
+      c.expiry = decode_expiry(d);
+      c.condition = decode_condition(d, c.if_version);
+      c.return_old = decode_bool(d);
+      command = c;
+      return {};
+    }
+    case Op::kDelete: {
+      api::Delete c;
+      c.key = d.bytes();
+      c.condition = decode_condition(d, c.if_version);
+      c.return_old = decode_bool(d);
+      command = c;
+      return {};
+    }
+    case Op::kIncrement: {
+      api::Increment c;
+      c.key = d.bytes();
+      c.delta = d.zigzag();
+      command = c;
+      return {};
+    }
+    case Op::kIncrementFloat: {
+      api::IncrementFloat c;
+      c.key = d.bytes();
+      c.delta = d.bytes();
+      command = c;
+      return {};
+    }
+    case Op::kAppend: {
+      api::Append c;
+      c.key = d.bytes();
+      c.value = d.bytes();
+      command = c;
+      return {};
+    }
+    case Op::kSetRange: {
+      api::SetRange c;
+      c.key = d.bytes();
+      c.offset = d.varint();
+      c.value = d.bytes();
+      command = c;
+      return {};
+    }
+    case Op::kSetExpiry: {
+      api::SetExpiry c;
+      c.key = d.bytes();
+      c.expiry = decode_expiry(d);
+      c.only = d.u8();
+      c.return_value = decode_bool(d);
+      command = c;
+      return {};
+    }
+    case Op::kCopy: {
+      api::Copy c;
+      c.source = d.bytes();
+      c.destination = d.bytes();
+      c.replace = decode_bool(d);
+      c.remove_source = decode_bool(d);
+      command = c;
+      return {};
+    }
+    case Op::kDeleteAll:
+      command = api::DeleteAll{};
+      return {};
+    case Op::kExpireDue: {
+      api::ExpireDue c;
+      c.key = d.bytes();
+      c.deadline = d.id<WallMillis>();
+      command = c;
+      return {};
+    }
+    case Op::kPutMeta: {
+      api::PutMeta c;
+      c.name = d.bytes();
+      c.value = d.bytes();
+      command = c;
+      return {};
+    }
+    case Op::kOpenSession:
+      command = api::OpenSession{.client = d.u64()};
+      return {};
+    case Op::kCloseSession:
+      command = api::CloseSession{.client = d.u64()};
+      return {};
+  }
+  return Status(ErrorCode::kUnsupported,
+                fmt::format("operation {} is not known to this version; upgrade this node before it goes on", op));
+}
+
+// Decodes what follows a request's size.
+Status decode_request(std::string_view body, DecodedRequest& request) {
+  Decoder decoder(body);
+  request.commands.clear();
+  request.session = {};
+  const uint8_t flags = decoder.u8();
+  if ((flags & ~(kAllOrNothing | kHasSession)) != 0) {
+    return Status(ErrorCode::kUnsupported, fmt::format("request flags {:#x} are not known to this version", flags));
+  }
+  request.all_or_nothing = (flags & kAllOrNothing) != 0;
+  if ((flags & kHasSession) != 0) {
+    request.session.client = decoder.u64();
+    request.session.sequence = decoder.varint();
+  }
+  const uint64_t count = decoder.count();
+  request.commands.resize(count);
+  for (api::Command& command : request.commands) {
+    FLUX_RETURN_IF_ERROR(decode_command(decoder, command));
+    if (!decoder.ok()) break;
+  }
+  return decoder.finish("a request");
+}
+
+}  // namespace
+
+void begin_entry(std::string& out) {
+  out.clear();
+  Encoder encoder(out);
+  encoder.u8(kFormat);
+  encoder.u64(0);
+}
+
+void stamp_entry(std::string& entry, Version stamp) {
+  FLUX_CHECK(entry.size() >= kEntryHeaderBytes);
+  put_fixed_at(entry.data() + 1, stamp.value());
+}
+
+Status append_request(std::string& out, const api::WriteRequest& request) {
+  if (request.commands.empty()) return Status(ErrorCode::kInvalidArgument, "a request has no command");
+  if (request.commands.size() > api::kCommandsPerRequestMax) {
+    return Status(ErrorCode::kTooLarge, fmt::format("{} commands in one request are over the limit of {}",
+                                                    request.commands.size(), api::kCommandsPerRequestMax));
+  }
+  const size_t start = out.size();
+  Encoder encoder(out);
+  encoder.u32(0);
+  const bool in_session = request.session.client != 0;
+  encoder.u8(static_cast<uint8_t>((request.all_or_nothing ? kAllOrNothing : 0) | (in_session ? kHasSession : 0)));
+  if (in_session) {
+    encoder.u64(request.session.client);
+    encoder.varint(request.session.sequence);
+  }
+  encoder.varint(request.commands.size());
+  Status status;
+  for (const api::Command& command : request.commands) {
+    status = check_limits(command);
+    if (!status.ok()) break;
+    encode_command(encoder, command);
+    if (out.size() - start > api::kRequestBytesMax) {
+      status =
+          Status(ErrorCode::kTooLarge, fmt::format("the request is over the limit of {} bytes", api::kRequestBytesMax));
+      break;
+    }
+  }
+  if (!status.ok()) {
+    out.resize(start);
+    return status;
+  }
+  put_fixed_at(out.data() + start, static_cast<uint32_t>(out.size() - start - sizeof(uint32_t)));
+  return {};
+}
+
+bool erases_only(std::span<const api::Command> commands) {
+  return std::all_of(commands.begin(), commands.end(), [](const api::Command& command) {
+    return std::holds_alternative<api::Delete>(command) || std::holds_alternative<api::DeleteAll>(command) ||
+           std::holds_alternative<api::ExpireDue>(command) || std::holds_alternative<api::CloseSession>(command) ||
+           std::holds_alternative<api::PutMeta>(command);
+  });
+}
+
+Result<bool> check_request(std::string_view bytes) {
+  Decoder decoder(bytes);
+  const uint32_t size = decoder.u32();
+  if (!decoder.ok() || size != decoder.remaining()) {
+    return Status(ErrorCode::kCorruption, "a forwarded request has the wrong size");
+  }
+  DecodedRequest request;
+  FLUX_RETURN_IF_ERROR(decode_request(decoder.raw(size), request));
+  for (const api::Command& command : request.commands) FLUX_RETURN_IF_ERROR(check_limits(command));
+  return erases_only(request.commands);
+}
+
+EntryReader::EntryReader(std::string_view entry) {
+  Decoder decoder(entry);
+  const uint8_t format = decoder.u8();
+  stamp_ = Version(decoder.u64());
+  rest_ = decoder.raw(decoder.remaining());
+  if (!decoder.ok()) {
+    status_ = Status(ErrorCode::kCorruption, "a log entry is too short");
+  } else if (format != kFormat) {
+    status_ = Status(ErrorCode::kUnsupported,
+                     fmt::format("log entry format {} is not known to this version; upgrade this node", format));
+  }
+}
+
+Status EntryReader::next(DecodedRequest& request) {
+  FLUX_CHECK(status_.ok());
+  FLUX_CHECK(!rest_.empty());
+  Decoder decoder(rest_);
+  const std::string_view body = decoder.raw(decoder.u32());
+  if (!decoder.ok()) return Status(ErrorCode::kCorruption, "a log entry ends inside a request");
+  rest_ = decoder.raw(decoder.remaining());
+  return decode_request(body, request);
+}
+
+void encode_results(std::string& out, const api::WriteReply& reply) {
+  Encoder encoder(out);
+  encoder.u8(static_cast<uint8_t>(reply.status.code()));
+  encoder.bytes(reply.status.message());
+  encoder.id(reply.position.group);
+  encoder.id(reply.position.index);
+  encoder.id(reply.position.version);
+  encoder.varint(reply.results.size());
+  for (const api::CommandResult& result : reply.results) {
+    encoder.u8(static_cast<uint8_t>(result.code));
+    encoder.u8(static_cast<uint8_t>((result.applied ? 1 : 0) | (result.had_value ? 2 : 0)));
+    encoder.zigzag(result.integer);
+    encoder.bytes(result.value);
+  }
+}
+
+Status decode_results(std::string_view bytes, api::WriteReply& reply) {
+  Decoder decoder(bytes);
+  const auto code = static_cast<ErrorCode>(decoder.u8());
+  const std::string_view message = decoder.bytes();
+  reply.status = code == ErrorCode::kOk ? Status() : Status(code, std::string(message));
+  reply.position.group = decoder.id<GroupId>();
+  reply.position.index = decoder.id<Index>();
+  reply.position.version = decoder.id<Version>();
+  const uint64_t count = decoder.count(4);
+  reply.results.clear();
+  reply.results.reserve(count);
+  for (uint64_t i = 0; i < count; ++i) {
+    api::CommandResult& result = reply.results.emplace_back();
+    result.code = static_cast<ErrorCode>(decoder.u8());
+    const uint8_t flags = decoder.u8();
+    result.applied = (flags & 1) != 0;
+    result.had_value = (flags & 2) != 0;
+    result.integer = decoder.zigzag();
+    result.value = decoder.bytes();
+  }
+  return decoder.finish("the results of a request");
+}
+
+}  // namespace flux::kv

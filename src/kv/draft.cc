@@ -1,0 +1,87 @@
+#include "kv/draft.h"
+
+#include <algorithm>
+
+namespace flux::kv {
+
+using engine::Existed;
+using engine::Family;
+using Found = engine::Batch::Found;
+
+Result<std::optional<Record>> Draft::find(std::string_view encoded_key) {
+  std::string_view bytes;
+  if (!batch_.empty()) {
+    const Found found = batch_.find(Family::kData, encoded_key, bytes);
+    if (found == Found::kErased) return std::optional<Record>();
+    if (found == Found::kPut) {
+      scratch_.assign(bytes);  // the batch moves when it grows
+      FLUX_TRY(const Record record, read_record(scratch_));
+      return std::optional<Record>(record);
+    }
+  }
+  FLUX_TRY(const bool exists, engine_.get(Family::kData, encoded_key, pinned_));
+  if (!exists) return std::optional<Record>();
+  FLUX_TRY(const Record record, read_record(pinned_.view()));
+  return std::optional<Record>(record);
+}
+
+void Draft::store(std::string_view encoded_key, const Record& record, const std::optional<Record>& old) {
+  if (old && old->deadline && old->deadline != record.deadline) {
+    batch_.erase(Family::kExpiry, expiry_key(*old->deadline, encoded_key));
+  }
+  if (record.deadline && !(old && old->deadline == record.deadline)) {
+    batch_.put(Family::kExpiry, expiry_key(*record.deadline, encoded_key), {});
+    earliest_deadline_ = std::min(earliest_deadline_, *record.deadline);
+  }
+  std::string bytes;
+  bytes.reserve(record.value.size() + 17);
+  append_record(bytes, record);
+  batch_.put(Family::kData, encoded_key, bytes, old ? Existed::kYes : Existed::kNo);
+  if (!old) ++count_delta_;
+}
+
+void Draft::erase(std::string_view encoded_key, const Record& old) {
+  if (old.deadline) batch_.erase(Family::kExpiry, expiry_key(*old.deadline, encoded_key));
+  batch_.erase(Family::kData, encoded_key, Existed::kYes);
+  --count_delta_;
+}
+
+void Draft::erase_all_data() {
+  batch_.erase_range(Family::kData, {}, {});
+  batch_.erase_range(Family::kExpiry, {}, {});
+  all_erased_ = true;
+  count_delta_ = 0;
+}
+
+uint64_t Draft::count() const {
+  const uint64_t before = all_erased_ ? 0 : engine_.count();
+  return before + static_cast<uint64_t>(count_delta_);
+}
+
+Result<std::optional<std::string>> Draft::get_raw(Family family, std::string_view key) {
+  std::string_view bytes;
+  if (!batch_.empty()) {
+    const Found found = batch_.find(family, key, bytes);
+    if (found == Found::kErased) return std::optional<std::string>();
+    if (found == Found::kPut) return std::optional<std::string>(bytes);
+  }
+  engine::PinnedValue value;
+  FLUX_TRY(const bool exists, engine_.get(family, key, value));
+  if (!exists) return std::optional<std::string>();
+  return std::optional<std::string>(value.view());
+}
+
+Status Draft::write() {
+  Status status = engine_.write(std::move(batch_));
+  drop();
+  return status;
+}
+
+void Draft::drop() {
+  batch_.clear();
+  count_delta_ = 0;
+  all_erased_ = false;
+  earliest_deadline_ = WallMillis(UINT64_MAX);
+}
+
+}  // namespace flux::kv

@@ -1,0 +1,138 @@
+#include "kv/sessions.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "api/limits.h"
+#include "base/codec.h"
+#include "kv/command_codec.h"
+
+namespace flux::kv {
+namespace {
+
+using engine::Family;
+
+std::string client_key(uint64_t client) {
+  std::string key;
+  append_u64_ordered(key, client);
+  return key;
+}
+
+std::string reply_key(uint64_t client, uint64_t sequence) {
+  std::string key = client_key(client);
+  append_u64_ordered(key, sequence);
+  return key;
+}
+
+bool idle_too_long(Version last_use, Version now) {
+  const uint64_t idle = wall_of(now).value() - wall_of(last_use).value();
+  return idle > static_cast<uint64_t>(api::kSessionIdleMax.count());
+}
+
+}  // namespace
+
+Status Sessions::load(engine::Engine& engine) {
+  by_client_.clear();
+  by_use_.clear();
+  auto it = engine.iterate(Family::kSession, {}, {});
+  for (; it->valid(); it->next()) {
+    if (it->key().size() < 8) return Status(ErrorCode::kCorruption, "a session key is too short");
+    const uint64_t client = read_u64_ordered(it->key());
+    if (it->key().size() == 8) {
+      Decoder decoder(it->value());
+      Session& session = by_client_[client];
+      session.last_use = Version(decoder.u64());
+      session.low = decoder.u64();
+      FLUX_RETURN_IF_ERROR(decoder.finish("a session"));
+      by_use_.emplace(session.last_use, client);
+    } else {
+      // The session's own record sorts first, so it has been seen.
+      const auto found = by_client_.find(client);
+      if (it->key().size() != 16 || found == by_client_.end()) {
+        return Status(ErrorCode::kCorruption, "a session reply has no session");
+      }
+      found->second.kept.insert(read_u64_ordered(it->key().substr(8)));
+    }
+  }
+  return it->status();
+}
+
+void Sessions::open(Draft& draft, uint64_t client, Version now) {
+  if (by_client_.contains(client)) forget(draft, client);
+  while (by_client_.size() >= api::kSessionsMax) forget(draft, by_use_.begin()->second);
+  Session& session = by_client_[client];
+  by_use_.emplace(session.last_use, client);
+  touch(draft, client, session, now);
+}
+
+void Sessions::close(Draft& draft, uint64_t client) {
+  if (by_client_.contains(client)) forget(draft, client);
+}
+
+Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& ref, Version now,
+                                          api::WriteReply& reply) {
+  const auto it = by_client_.find(ref.client);
+  if (it != by_client_.end() && idle_too_long(it->second.last_use, now)) {
+    forget(draft, ref.client);
+    reply.status = Status(ErrorCode::kSessionExpired, "the session was unused for too long; open a new one");
+    return Verdict::kAnswered;
+  }
+  if (it == by_client_.end()) {
+    reply.status = Status(ErrorCode::kSessionExpired, "there is no such session; open one first");
+    return Verdict::kAnswered;
+  }
+  Session& session = it->second;
+  if (ref.sequence <= session.low) {
+    reply.status = Status(ErrorCode::kStaleRequest,
+                          fmt::format("sequence {} is older than the replies this session keeps", ref.sequence));
+    return Verdict::kAnswered;
+  }
+  if (!session.kept.contains(ref.sequence)) return Verdict::kRun;
+  FLUX_TRY(const std::optional<std::string> kept, draft.get_raw(Family::kSession, reply_key(ref.client, ref.sequence)));
+  if (!kept) return Status(ErrorCode::kCorruption, "a kept session reply is missing");
+  FLUX_RETURN_IF_ERROR(decode_results(*kept, reply));
+  return Verdict::kAnswered;
+}
+
+void Sessions::finish(Draft& draft, const api::SessionRef& ref, Version now, const api::WriteReply& reply) {
+  Session& session = by_client_.at(ref.client);
+  std::string encoded;
+  encode_results(encoded, reply);
+  if (encoded.size() > api::kSessionReplyBytesMax) {
+    api::WriteReply not_kept;
+    not_kept.status = Status(ErrorCode::kTooLarge, "the request was applied, but its reply was too large to keep");
+    not_kept.position = reply.position;
+    encoded.clear();
+    encode_results(encoded, not_kept);
+  }
+  draft.put_raw(Family::kSession, reply_key(ref.client, ref.sequence), encoded);
+  session.kept.insert(ref.sequence);
+  while (session.kept.size() > api::kSessionWindow) {
+    session.low = *session.kept.begin();
+    session.kept.erase(session.kept.begin());
+    draft.erase_raw(Family::kSession, reply_key(ref.client, session.low));
+  }
+  touch(draft, ref.client, session, now);
+}
+
+void Sessions::forget(Draft& draft, uint64_t client) {
+  const auto it = by_client_.find(client);
+  for (const uint64_t sequence : it->second.kept) draft.erase_raw(Family::kSession, reply_key(client, sequence));
+  draft.erase_raw(Family::kSession, client_key(client));
+  by_use_.erase({it->second.last_use, client});
+  by_client_.erase(it);
+}
+
+void Sessions::touch(Draft& draft, uint64_t client, Session& session, Version now) {
+  by_use_.erase({session.last_use, client});
+  session.last_use = now;
+  by_use_.emplace(now, client);
+  std::string value;
+  Encoder encoder(value);
+  encoder.u64(now.value());
+  encoder.u64(session.low);
+  draft.put_raw(Family::kSession, client_key(client), value);
+}
+
+}  // namespace flux::kv

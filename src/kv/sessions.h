@@ -1,0 +1,50 @@
+// Exactly-once sessions (Ongaro's dissertation, section 6.3): the replies a client may still ask for again, replicated
+// with the data.
+//
+//   kSession  key  client (8, big endian)                        value  last use: version (8) | low sequence (8)
+//             key  client (8) | sequence (8), both big endian    value  the encoded reply (kv::encode_results)
+//
+// A session keeps its newest kSessionWindow replies. Sequences may arrive in any order within that window; one at or
+// below `low` is stale. Which sessions live is decided by the log's clock and by use, so all replicas agree.
+#pragma once
+
+#include <map>
+#include <set>
+#include <utility>
+
+#include "api/kv_service.h"
+#include "kv/draft.h"
+
+namespace flux::kv {
+
+class Sessions {
+ public:
+  // Reads what the engine holds; after construction, after a snapshot was loaded.
+  Status load(engine::Engine& engine);
+
+  void open(Draft& draft, uint64_t client, Version now);
+  void close(Draft& draft, uint64_t client);
+
+  enum class Verdict : uint8_t { kRun, kAnswered };
+  // Whether a request must be run. kAnswered: `reply` holds the earlier reply, kStaleRequest or kSessionExpired.
+  Result<Verdict> begin(Draft& draft, const api::SessionRef& ref, Version now, api::WriteReply& reply);
+  // Keeps the reply of a request that begin() let run.
+  void finish(Draft& draft, const api::SessionRef& ref, Version now, const api::WriteReply& reply);
+
+  size_t size() const { return by_client_.size(); }
+
+ private:
+  struct Session {
+    Version last_use;
+    uint64_t low = 0;
+    std::set<uint64_t> kept;  // sequences whose replies are stored
+  };
+  void forget(Draft& draft, uint64_t client);
+  void touch(Draft& draft, uint64_t client, Session& session, Version now);
+
+  // A mirror of what the engine holds, but for the replies.
+  std::map<uint64_t, Session> by_client_;
+  std::set<std::pair<Version, uint64_t>> by_use_;  // Invariant: one element per session.
+};
+
+}  // namespace flux::kv

@@ -1,0 +1,139 @@
+#include "kv/state_machine.h"
+
+#include <fmt/format.h>
+
+#include "api/slot.h"
+#include "base/overloaded.h"
+
+namespace flux::kv {
+
+using engine::Family;
+
+StateMachine::StateMachine(GroupId group, engine::Engine& engine) : group_(group), engine_(engine), draft_(engine) {}
+
+Status StateMachine::load() {
+  draft_.drop();
+  uncommitted_ = false;
+  applied_ = {};
+  last_version_ = {};
+  next_deadline_ = WallMillis(0);  // unknown: the first due() finds out
+  engine::PinnedValue value;
+  FLUX_TRY(const bool exists, engine_.get(Family::kMeta, kAppliedKey, value));
+  if (exists) {
+    FLUX_TRY(const Applied applied, decode_applied(value.view()));
+    applied_ = applied.id;
+    last_version_ = applied.last_version;
+  }
+  return sessions_.load(engine_);
+}
+
+Status StateMachine::apply(const Entry& entry, std::vector<api::WriteReply>* replies) {
+  FLUX_CHECK(entry.index == applied_.index + 1, "apply {} after {}", entry.id(), applied_);
+  FLUX_CHECK(entry.term >= applied_.term);
+  if (entry.type == EntryType::kCommand) {
+    Status status = apply_requests(entry, replies);
+    if (!status.ok()) return std::move(status).with(fmt::format("group {} entry {}", group_, entry.id()));
+  }
+  applied_ = entry.id();
+  uncommitted_ = true;
+  return {};
+}
+
+Status StateMachine::commit() {
+  if (!uncommitted_) return {};
+  draft_.put_raw(Family::kMeta, kAppliedKey, encode_applied({.id = applied_, .last_version = last_version_}));
+  next_deadline_ = std::min(next_deadline_, draft_.earliest_deadline());
+  uncommitted_ = false;
+  return draft_.write();
+}
+
+Status StateMachine::apply_requests(const Entry& entry, std::vector<api::WriteReply>* replies) {
+  EntryReader reader(entry.data.view());
+  FLUX_RETURN_IF_ERROR(reader.status());
+  while (!reader.done()) {
+    FLUX_RETURN_IF_ERROR(reader.next(decoded_));
+    last_version_ = next_version(last_version_, reader.stamp());
+    api::WriteReply reply;
+    reply.position = {.group = group_, .index = entry.index, .version = last_version_};
+    FLUX_RETURN_IF_ERROR(run(decoded_, last_version_, reply));
+    if (replies != nullptr) replies->push_back(std::move(reply));
+  }
+  return {};
+}
+
+Status StateMachine::run(const DecodedRequest& request, Version version, api::WriteReply& reply) {
+  const bool in_session = request.session.client != 0;
+  if (in_session) {
+    FLUX_TRY(const Sessions::Verdict verdict, sessions_.begin(draft_, request.session, version, reply));
+    if (verdict == Sessions::Verdict::kAnswered) return {};
+  }
+  bool go = true;
+  if (request.all_or_nothing) {
+    FLUX_TRY(go, all_conditions_hold(request, version));
+  }
+  for (const api::Command& command : request.commands) {
+    api::CommandResult& result = reply.results.emplace_back();
+    if (go) FLUX_RETURN_IF_ERROR(apply_command(command, version, result));
+  }
+  if (in_session) sessions_.finish(draft_, request.session, version, reply);
+  return {};
+}
+
+Result<bool> StateMachine::all_conditions_hold(const DecodedRequest& request, Version version) {
+  for (const api::Command& command : request.commands) {
+    const auto* put = std::get_if<api::Put>(&command);
+    const auto* erase = std::get_if<api::Delete>(&command);
+    if (put == nullptr && erase == nullptr) continue;
+    const api::Condition condition = put != nullptr ? put->condition : erase->condition;
+    if (condition == api::Condition::kAlways) continue;
+    const std::string key = api::encoded_key(put != nullptr ? put->key : erase->key);
+    FLUX_TRY(const Current now, current(key, version));
+    const Version wanted = put != nullptr ? put->if_version : erase->if_version;
+    const bool holds = condition == api::Condition::kIfAbsent    ? !now.live
+                       : condition == api::Condition::kIfPresent ? now.live
+                                                                 : now.live && now.stored->version == wanted;
+    if (!holds) return false;
+  }
+  return true;
+}
+
+Result<std::vector<std::pair<std::string, std::string>>> StateMachine::meta(std::string_view prefix) {
+  std::vector<std::pair<std::string, std::string>> found;
+  const std::string low = std::string(kMetaPrefix) + std::string(prefix);
+  auto it = engine_.iterate(Family::kMeta, low, {});
+  for (; it->valid() && it->key().starts_with(low); it->next()) {
+    found.emplace_back(it->key().substr(kMetaPrefix.size()), it->value());
+  }
+  FLUX_RETURN_IF_ERROR(it->status());
+  return found;
+}
+
+void StateMachine::put_system(std::string_view name, std::string_view value) {
+  draft_.put_raw(Family::kMeta, std::string(kSystemPrefix) + std::string(name), value);
+  uncommitted_ = true;
+}
+
+Result<std::optional<std::string>> StateMachine::get_system(std::string_view name) {
+  return draft_.get_raw(Family::kMeta, std::string(kSystemPrefix) + std::string(name));
+}
+
+Result<std::vector<Overdue>> StateMachine::due(WallMillis wall, size_t keys_max) {
+  FLUX_CHECK(!uncommitted_);
+  std::vector<Overdue> found;
+  next_deadline_ = WallMillis(UINT64_MAX);
+  auto it = engine_.iterate(Family::kExpiry, {}, {});
+  for (; it->valid(); it->next()) {
+    FLUX_TRY(const ExpiryEntry entry, read_expiry_key(it->key()));
+    if (entry.deadline > wall || found.size() == keys_max) {
+      next_deadline_ = entry.deadline;
+      break;
+    }
+    found.push_back({.key = std::string(api::decoded_key(entry.encoded_key)), .deadline = entry.deadline});
+  }
+  FLUX_RETURN_IF_ERROR(it->status());
+  // Until the expiries are applied the same keys are due again; whoever proposes them asks anew afterwards.
+  if (!found.empty()) next_deadline_ = std::min(next_deadline_, found.front().deadline);
+  return found;
+}
+
+}  // namespace flux::kv

@@ -1,0 +1,142 @@
+// The replicated state machine of one group: applies the log's entries to an engine, in order, and answers reads.
+//
+// apply() gathers; commit() writes everything applied since the last one, with the applied index, as one batch. Reads
+// see what was committed. What a command does depends on the log and the state alone.
+//
+// Owned by one worker; not thread-safe.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "api/kv_service.h"
+#include "base/log_entry.h"
+#include "base/rng.h"
+#include "engine/engine.h"
+#include "kv/command_codec.h"
+#include "kv/draft.h"
+#include "kv/sessions.h"
+
+namespace flux::kv {
+
+// A key whose deadline has passed.
+struct Overdue {
+  std::string key;
+  WallMillis deadline;
+};
+
+// The answer to a read. Its views are valid until the next commit() or load.
+struct ReadOutcome {
+  Status status;
+  std::vector<api::Item> items;
+  uint64_t count = 0;
+  std::string scan_resume;
+  // Keys that are overdue by the caller's wall clock but not yet by the log's. A leader must have their expiry
+  // committed before it answers, so that no later leader with a slower clock shows them again.
+  std::vector<Overdue> overdue;
+
+  // What the items point into.
+  std::vector<engine::Lookup> lookups;
+  std::vector<std::string> lookup_keys;
+  std::vector<std::string> copies;
+};
+
+class StateMachine {
+ public:
+  // `engine` must outlive it. Call load() before anything else.
+  StateMachine(GroupId group, engine::Engine& engine);
+
+  // Reads where the engine stands: at start, and after the engine was loaded from a snapshot. What was applied and not
+  // committed is dropped.
+  Status load();
+
+  // Applies one entry; entries come in index order without gaps. Appends one reply per request of the entry if
+  // `replies` is given. An error means this replica cannot go on: a log it cannot read, or an engine that failed. It
+  // must halt rather than skip.
+  Status apply(const Entry& entry, std::vector<api::WriteReply>* replies);
+  Status commit();
+  bool has_uncommitted() const { return uncommitted_; }
+  size_t uncommitted_bytes() const { return draft_.bytes(); }
+
+  // Of the newest applied entry; Index(0) before the first.
+  EntryId applied() const { return applied_; }
+  Version last_version() const { return last_version_; }
+  // The clock that judges expiry: wall time of the newest version.
+  WallMillis clock() const { return wall_of(last_version_); }
+
+  // `wall`: a leader's wall clock, or 0 to judge by the log's clock alone. REQUIRES: !has_uncommitted().
+  void read(const api::ReadRequest& request, WallMillis wall, Rng& rng, ReadOutcome& outcome);
+
+  // Records of api::PutMeta whose names begin with `prefix`.
+  Result<std::vector<std::pair<std::string, std::string>>> meta(std::string_view prefix);
+
+  // Whether an api::PutMeta was applied since the last call.
+  bool take_meta_changed() { return std::exchange(meta_changed_, false); }
+
+  // A value of the group's own that changes with an entry (its membership), written in the same batch as the entry's
+  // effects; to be called between apply() of that entry and commit().
+  void put_system(std::string_view name, std::string_view value);
+  Result<std::optional<std::string>> get_system(std::string_view name);
+
+  // A moment before which no key expires; WallMillis(UINT64_MAX) if none ever does.
+  WallMillis next_deadline() const { return next_deadline_; }
+  // Up to `keys_max` keys whose deadline is at or before `wall`, earliest first; updates next_deadline().
+  // REQUIRES: !has_uncommitted().
+  Result<std::vector<Overdue>> due(WallMillis wall, size_t keys_max);
+
+  uint64_t key_count() const { return draft_.count(); }
+  size_t session_count() const { return sessions_.size(); }
+  engine::Engine& engine() { return engine_; }
+
+ private:
+  // state_machine.cc
+  Status apply_requests(const Entry& entry, std::vector<api::WriteReply>* replies);
+  Status run(const DecodedRequest& request, Version version, api::WriteReply& reply);
+  Result<bool> all_conditions_hold(const DecodedRequest& request, Version version);
+
+  // apply.cc: one function per command. An error is the engine's; what the user did wrong is in the result.
+  Status apply_command(const api::Command& command, Version version, api::CommandResult& result);
+  Status apply_put(const api::Put& put, Version version, api::CommandResult& result);
+  Status apply_delete(const api::Delete& command, Version version, api::CommandResult& result);
+  Status apply_increment(const api::Increment& command, Version version, api::CommandResult& result);
+  Status apply_increment_float(const api::IncrementFloat& command, Version version, api::CommandResult& result);
+  Status apply_append(const api::Append& command, Version version, api::CommandResult& result);
+  Status apply_set_range(const api::SetRange& command, Version version, api::CommandResult& result);
+  Status apply_set_expiry(const api::SetExpiry& command, Version version, api::CommandResult& result);
+  Status apply_copy(const api::Copy& command, Version version, api::CommandResult& result);
+  Status apply_expire_due(const api::ExpireDue& command, Version version, api::CommandResult& result);
+
+  // What a key holds for the commands of a version.
+  struct Current {
+    std::optional<Record> stored;  // as the engine has it
+    bool live = false;             // and has not expired
+    const Record* get() const { return live ? &*stored : nullptr; }
+  };
+  Result<Current> current(std::string_view encoded_key, Version version);
+  // Stores the value unless its deadline has passed already, which erases the key.
+  void store(std::string_view encoded_key, Version version, std::optional<WallMillis> deadline, std::string_view value,
+             const std::optional<Record>& old);
+
+  // read.cc
+  void read_get(const api::GetRequest& request, WallMillis wall, ReadOutcome& outcome);
+  void read_scan(const api::ScanRequest& request, WallMillis wall, ReadOutcome& outcome);
+  void read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome);
+  // Whether the record is to be shown; notes it in `outcome` if only the wall clock says it is overdue.
+  bool visible(const Record& record, std::string_view key, WallMillis wall, ReadOutcome& outcome) const;
+
+  const GroupId group_;
+  engine::Engine& engine_;
+  Draft draft_;
+  Sessions sessions_;
+  DecodedRequest decoded_;  // reused between requests
+  std::string key_;         // the encoded key of the command at hand
+  EntryId applied_;
+  Version last_version_;
+  WallMillis next_deadline_{0};
+  bool uncommitted_ = false;
+  bool meta_changed_ = false;
+};
+
+}  // namespace flux::kv
