@@ -1,0 +1,15 @@
+// Patterns of KEYS and SCAN MATCH: * ? [abc] [^abc] [a-z] and \ to escape, as in Redis.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace flux::server::resp {
+
+inline constexpr size_t kPatternBytesMax = 1024;
+
+// No recursion, and time at most the product of both sizes, whatever the pattern (CVE-2022-36021 is the
+// counter-example).
+bool glob_match(std::string_view pattern, std::string_view text);
+
+}  // namespace flux::server::resp

@@ -1,0 +1,43 @@
+#include "server/resp/scan_cursors.h"
+
+#include "api/slot.h"
+#include "base/check.h"
+
+namespace flux::server::resp {
+namespace {
+
+constexpr uint64_t kMark = uint64_t{1} << 62;
+constexpr unsigned kHashBits = 48;
+
+uint64_t hash48(std::string_view text) {
+  uint64_t hash = 0xCBF29CE484222325ULL;  // FNV-1a
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+  return (hash ^ (hash >> kHashBits)) & ((uint64_t{1} << kHashBits) - 1);
+}
+
+}  // namespace
+
+uint64_t ScanCursors::remember(std::string_view encoded_key) {
+  FLUX_CHECK(encoded_key.size() >= 2);
+  const auto high = static_cast<unsigned char>(encoded_key[0]);
+  const auto low = static_cast<unsigned char>(encoded_key[1]);
+  const uint64_t slot = (uint64_t{high} << 8) | low;
+  const uint64_t cursor = kMark | (slot << kHashBits) | hash48(encoded_key);
+  if (keys_.insert_or_assign(cursor, std::string(encoded_key)).second) oldest_first_.push_back(cursor);
+  if (oldest_first_.size() > kRememberedMax) {
+    keys_.erase(oldest_first_.front());
+    oldest_first_.pop_front();
+  }
+  return cursor;
+}
+
+std::optional<ScanCursors::Place> ScanCursors::find(uint64_t cursor) const {
+  if (cursor == 0) return Place{};
+  const auto it = keys_.find(cursor);
+  if (it != keys_.end()) return Place{.start = it->second, .after = true};
+  const uint64_t slot = (cursor & ~kMark) >> kHashBits;
+  if ((cursor & kMark) == 0 || slot >= api::kSlotCount) return std::nullopt;
+  return Place{.start = api::slot_start(static_cast<uint16_t>(slot)), .after = false};
+}
+
+}  // namespace flux::server::resp

@@ -1,0 +1,38 @@
+// SCAN's cursors: numbers that stand for "after this key".
+//
+//   cursor   1 (1 bit) | slot (14 bits) | hash of the key (48 bits);   0 is the beginning and the end
+//
+// A door remembers the keys of the cursors it handed out lately. A cursor it does not remember (another node's, or an
+// old one) goes on at the beginning of its slot: some keys may come twice, as SCAN allows, and none is missed.
+//
+// Owned by one loop.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+namespace flux::server::resp {
+
+class ScanCursors {
+ public:
+  // The cursor that continues after an encoded key.
+  uint64_t remember(std::string_view encoded_key);
+
+  struct Place {
+    std::string start;  // encoded key
+    bool after = false;
+  };
+  // nullopt: not a cursor that we ever hand out.
+  std::optional<Place> find(uint64_t cursor) const;
+
+ private:
+  static constexpr size_t kRememberedMax = 16'384;
+  std::unordered_map<uint64_t, std::string> keys_;
+  std::deque<uint64_t> oldest_first_;
+};
+
+}  // namespace flux::server::resp
