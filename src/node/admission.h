@@ -1,0 +1,45 @@
+// Whether new writes are let in: the memory ceiling, a full log disk, a node that is on its way out. Thread-safe.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <atomic>
+
+#include "base/status.h"
+
+namespace flux::node {
+
+class Admission {
+ public:
+  explicit Admission(uint64_t memory_bytes_max) : memory_bytes_max_(memory_bytes_max) {}
+
+  void set_memory_used(uint64_t bytes) { memory_used_ = bytes; }
+  void set_log_full(bool full) { log_full_ = full; }
+  void set_draining() { draining_ = true; }
+
+  uint64_t memory_used() const { return memory_used_; }
+  uint64_t memory_bytes_max() const { return memory_bytes_max_; }
+  bool log_full() const { return log_full_; }
+  bool draining() const { return draining_; }
+  bool over_memory() const { return memory_bytes_max_ != 0 && memory_used_ > memory_bytes_max_; }
+
+  // Definite: a refused write was not proposed. Writes that only erase pass the memory ceiling.
+  Status check(bool erases_only) const {
+    if (draining_) return Status(ErrorCode::kUnavailable, "this node is shutting down");
+    if (log_full_) return Status(ErrorCode::kNoSpace, "no space left on the disk of the log");
+    if (!erases_only && over_memory()) {
+      return Status(ErrorCode::kOutOfMemory,
+                    fmt::format("command not allowed when used memory ({} bytes) > 'max-memory' ({} bytes)",
+                                memory_used_.load(), memory_bytes_max_));
+    }
+    return {};
+  }
+
+ private:
+  const uint64_t memory_bytes_max_;
+  std::atomic<uint64_t> memory_used_ = 0;
+  std::atomic<bool> log_full_ = false;
+  std::atomic<bool> draining_ = false;
+};
+
+}  // namespace flux::node

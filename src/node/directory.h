@@ -1,0 +1,39 @@
+// The nodes this node knows: where they are reached and what they are called. Thread-safe.
+//
+// Fed by the founders' list and by the records replicated in group 1 (api::PutMeta "node/<id>").
+#pragma once
+
+#include <functional>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "api/admin_service.h"
+
+namespace flux::node {
+
+// The names of replicated records.
+inline constexpr std::string_view kNodeRecordPrefix = "node/";
+std::string node_record_name(NodeId node);
+std::string encode_node_record(const api::NodeRecord& record);
+Result<api::NodeRecord> decode_node_record(std::string_view bytes);
+
+class Directory {
+ public:
+  // Adds or replaces a record. A record without client addresses does not erase those that are known.
+  void put(const api::NodeRecord& record);
+  void erase(NodeId node);
+  std::optional<api::NodeRecord> find(NodeId node) const;
+  std::vector<api::NodeRecord> all() const;
+  // Rises with every change.
+  uint64_t generation() const;
+
+ private:
+  mutable std::mutex mutex_;
+  std::map<NodeId, api::NodeRecord> records_;  // guarded by mutex_
+  uint64_t generation_ = 1;                    // guarded by mutex_
+};
+
+}  // namespace flux::node

@@ -1,0 +1,242 @@
+#include "node/identity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "base/codec.h"
+#include "base/crc32c.h"
+#include "base/rng.h"
+
+namespace flux::node {
+namespace {
+
+constexpr std::string_view kIdentityMagic = "FLUXIDEN";
+constexpr std::string_view kPeersMagic = "FLUXPEER";
+constexpr uint32_t kFormat = 1;
+constexpr uint64_t kFileBytesMax = 1_MiB;
+
+std::string seal(std::string_view magic, std::string_view body) {
+  std::string out(magic);
+  Encoder encoder(out);
+  encoder.u32(kFormat);
+  encoder.bytes(body);
+  encoder.u32(crc32c(out));
+  return out;
+}
+
+Result<std::string_view> unseal(std::string_view magic, std::string_view bytes, std::string_view what) {
+  if (bytes.size() < magic.size() + 8 || !bytes.starts_with(magic)) {
+    return Status(ErrorCode::kCorruption, fmt::format("{} is not a FluxKV file", what));
+  }
+  const std::string_view covered = bytes.substr(0, bytes.size() - 4);
+  if (crc32c(covered) != get_fixed_at<uint32_t>(bytes.data() + covered.size())) {
+    return Status(ErrorCode::kCorruption, fmt::format("{} is damaged: its checksum differs", what));
+  }
+  Decoder decoder(covered.substr(magic.size()));
+  const uint32_t format = decoder.u32();
+  if (format != kFormat) {
+    return Status(ErrorCode::kUnsupported,
+                  fmt::format("{} has format {}, this version reads {}; use the version that wrote it, or a newer one",
+                              what, format, kFormat));
+  }
+  const std::string_view body = decoder.bytes();
+  FLUX_RETURN_IF_ERROR(decoder.finish(what));
+  return body;
+}
+
+// FNV-1a, 64 bits: every founder computes the same cluster id from the same list.
+uint64_t fnv1a(std::string_view text) {
+  uint64_t hash = 0xCBF29CE484222325ULL;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+  return hash;
+}
+
+Result<Identity> found(const NodeOptions& options, uint64_t entropy) {
+  std::vector<Founder> founders = options.initial_cluster;
+  const bool alone = founders.empty();
+  if (alone) founders.push_back({.name = options.name, .address = options.advertise_peer});
+  std::sort(founders.begin(), founders.end(), [](const Founder& a, const Founder& b) { return a.name < b.name; });
+  Identity identity;
+  identity.name = options.name;
+  std::string list;
+  for (const Founder& founder : founders) {
+    const NodeId id(identity.founders.size() + 1);
+    if (!identity.founders.empty() && identity.founders.back().name == founder.name) {
+      return Status(ErrorCode::kInvalidArgument, fmt::format("--initial-cluster names '{}' twice", founder.name));
+    }
+    if (founder.name == options.name) identity.node = id;
+    identity.founders.push_back({.id = id, .name = founder.name, .address = founder.address.to_string()});
+    list += fmt::format("{}={},", founder.name, founder.address.to_string());
+  }
+  if (identity.node == kNobody) {
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("--initial-cluster does not name this node, '{}'", options.name));
+  }
+  identity.cluster = net::ClusterId(alone ? entropy : fnv1a(list));
+  return identity;
+}
+
+}  // namespace
+
+std::string_view to_string(EngineKind kind) { return kind == EngineKind::kMemory ? "memory" : "rocksdb"; }
+
+std::string_view to_string(FsyncMode mode) {
+  switch (mode) {
+    case FsyncMode::kAlways:
+      return "always";
+    case FsyncMode::kEverySecond:
+      return "everysec";
+    case FsyncMode::kNo:
+      return "no";
+  }
+  return "unknown";
+}
+
+std::string encode_identity(const Identity& identity) {
+  std::string body;
+  Encoder encoder(body);
+  encoder.u64(identity.cluster.value());
+  encoder.u64(identity.node.value());
+  encoder.u64(identity.store);
+  encoder.u64(identity.boot);
+  encoder.u8(static_cast<uint8_t>(identity.engine));
+  encoder.bytes(identity.name);
+  encoder.u8(identity.joined);
+  encoder.varint(identity.founders.size());
+  for (const FounderRecord& founder : identity.founders) {
+    encoder.id(founder.id);
+    encoder.bytes(founder.name);
+    encoder.bytes(founder.address);
+  }
+  return seal(kIdentityMagic, body);
+}
+
+Result<Identity> decode_identity(std::string_view bytes) {
+  FLUX_TRY(const std::string_view body, unseal(kIdentityMagic, bytes, "the identity file"));
+  Decoder decoder(body);
+  Identity identity;
+  identity.cluster = net::ClusterId(decoder.u64());
+  identity.node = NodeId(decoder.u64());
+  identity.store = decoder.u64();
+  identity.boot = decoder.u64();
+  const uint8_t engine = decoder.u8();
+  if (engine > static_cast<uint8_t>(EngineKind::kRocksDb)) decoder.fail();
+  identity.engine = static_cast<EngineKind>(engine);
+  identity.name = decoder.bytes();
+  identity.joined = decoder.u8() != 0;
+  const uint64_t count = decoder.count(3);
+  for (uint64_t i = 0; i < count; ++i) {
+    FounderRecord& founder = identity.founders.emplace_back();
+    founder.id = decoder.id<NodeId>();
+    founder.name = decoder.bytes();
+    founder.address = decoder.bytes();
+  }
+  FLUX_RETURN_IF_ERROR(decoder.finish("the identity file"));
+  return identity;
+}
+
+Result<bool> has_identity(env::Fs& fs, const std::string& data_dir) { return fs.exists(data_dir + "/identity"); }
+
+Result<Identity> open_identity(env::Fs& fs, const NodeOptions& options, const JoinTicket* ticket, uint64_t entropy) {
+  const std::string path = options.data_dir + "/identity";
+  FLUX_TRY(const bool exists, fs.exists(path));
+  Identity identity;
+  if (exists) {
+    FLUX_TRY(const std::string bytes, env::read_file(fs, path, kFileBytesMax));
+    Result<Identity> stored = decode_identity(bytes);
+    if (!stored.ok()) return stored.status().with(options.data_dir);
+    identity = std::move(stored).value();
+    if (identity.name != options.name) {
+      return Status(ErrorCode::kPrecondition,
+                    fmt::format("{} belongs to node '{}', this one is called '{}'; use --name {} or another --data-dir",
+                                options.data_dir, identity.name, options.name, identity.name));
+    }
+    if (identity.engine != options.engine) {
+      return Status(
+          ErrorCode::kPrecondition,
+          fmt::format("{} was made with --engine {}; an engine cannot be changed in place. Start with --engine "
+                      "{}, or add a new node with the other engine and remove this one",
+                      options.data_dir, to_string(identity.engine), to_string(identity.engine)));
+    }
+  } else {
+    FLUX_TRY(const std::vector<std::string> names, fs.list(options.data_dir));
+    const auto stray = std::find_if(names.begin(), names.end(),
+                                    [](const std::string& name) { return name != "LOCK" && name != "lost+found"; });
+    if (stray != names.end() && *stray != "identity.tmp") {
+      return Status(ErrorCode::kPrecondition,
+                    fmt::format("{} holds '{}' but no node; FluxKV makes its data only in an empty directory. Choose "
+                                "another --data-dir, or restore the identity file",
+                                options.data_dir, *stray));
+    }
+    Rng rng(entropy);
+    if (ticket != nullptr) {
+      identity.cluster = ticket->cluster;
+      identity.node = ticket->node;
+      identity.name = options.name;
+      identity.joined = true;
+      identity.founders = ticket->nodes;
+    } else {
+      FLUX_TRY(identity, found(options, rng.next()));
+    }
+    identity.engine = options.engine;
+    identity.store = rng.next() | 1;
+  }
+  ++identity.boot;
+  Status saved = env::write_file_atomically(fs, options.data_dir, "identity", encode_identity(identity));
+  if (!saved.ok()) return saved;
+  return identity;
+}
+
+Result<std::unique_ptr<KnownPeers>> KnownPeers::open(env::Fs& fs, std::string data_dir) {
+  std::unique_ptr<KnownPeers> known(new KnownPeers(fs, std::move(data_dir)));
+  const std::string path = known->data_dir_ + "/peers";
+  FLUX_TRY(const bool exists, fs.exists(path));
+  if (!exists) return known;
+  FLUX_TRY(const std::string bytes, env::read_file(fs, path, kFileBytesMax));
+  FLUX_TRY(const std::string_view body, unseal(kPeersMagic, bytes, path));
+  Decoder decoder(body);
+  while (decoder.ok() && decoder.remaining() > 0) {
+    const NodeId node(decoder.u64());
+    Met& met = known->met_[node];
+    met.store = decoder.u64();
+    met.boot = decoder.u64();
+  }
+  FLUX_RETURN_IF_ERROR(decoder.finish(path));
+  return known;
+}
+
+Status KnownPeers::admit(const net::Hello& hello) {
+  const std::lock_guard lock(mutex_);
+  Met& met = met_[hello.node];
+  if (met.store != 0 && met.store != hello.store) {
+    return Status(
+        ErrorCode::kPrecondition,
+        fmt::format("node {} ('{}') came back with another data directory; it has forgotten what it promised. "
+                    "Remove the member and add the node anew",
+                    hello.node, hello.name));
+  }
+  if (hello.boot < met.boot) {
+    return Status(
+        ErrorCode::kPrecondition,
+        fmt::format("node {} ('{}') came back with an older copy of its data directory (start {}, we have met "
+                    "{}). Remove the member and add the node anew",
+                    hello.node, hello.name, hello.boot, met.boot));
+  }
+  if (met.store == hello.store && met.boot == hello.boot) return {};
+  met = {.store = hello.store, .boot = hello.boot};
+  return save();
+}
+
+Status KnownPeers::save() {
+  std::string body;
+  Encoder encoder(body);
+  for (const auto& [node, met] : met_) {
+    encoder.u64(node.value());
+    encoder.u64(met.store);
+    encoder.u64(met.boot);
+  }
+  return env::write_file_atomically(fs_, data_dir_, "peers", seal(kPeersMagic, body));
+}
+
+}  // namespace flux::node

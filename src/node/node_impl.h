@@ -1,0 +1,91 @@
+// The parts of a node, put together.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "engine/rocksdb/rocks_store.h"
+#include "net/peer_acceptor.h"
+#include "node/node.h"
+#include "node/worker.h"
+
+namespace flux::node {
+
+class NodeImpl final : public Node, public net::PeerReceiver {
+ public:
+  NodeImpl(World world, NodeOptions options);
+  ~NodeImpl() override;
+
+  Status start(const JoinTicket* ticket);
+
+  api::KvService& kv(size_t loop) override { return *kv_services_.at(loop); }
+  api::AdminService& admin(size_t loop) override { return *admin_services_.at(loop); }
+  env::Address peer_address() const override { return acceptor_->local(); }
+  const Identity& identity() const override { return identity_; }
+  NodeStats stats() const override;
+  void drain(env::Task done) override;
+  Status close() override;
+
+  // --- For the services
+  const NodeOptions& options() const { return options_; }
+  Admission& admission() { return *admission_; }
+  Directory& directory() { return directory_; }
+  size_t workers() const { return workers_.size(); }
+  Worker& worker(size_t i) { return *workers_.at(i); }
+  // The worker that owns a group, here.
+  Worker& owner(GroupId group) { return *workers_[group.value() % workers_.size()]; }
+  bool draining() const { return draining_; }
+  MonoTime started() const { return started_; }
+  // Carries out an operator's command if this node leads the group, else kNotLeader. On the group's loop.
+  void run_admin(const AdminCall& call, api::AdminDone done);
+
+ private:
+  Status open_storage();
+  Status start_workers();
+  Result<std::unique_ptr<engine::Engine>> make_engine(GroupId group);
+  void on_records(Group& group);
+  void announce_self();
+
+  // net::PeerReceiver
+  Result<net::Hello> greet(const net::Hello& theirs) override;
+  Status on_peer_message(const std::shared_ptr<net::PeerConnection>& connection,
+                         const net::FrameMessage& message) override;
+  // peer_requests.cc
+  Status on_raft(NodeId from, std::string_view body);
+  Status on_write(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_admin(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_snapshot_open(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_snapshot_chunk(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_join(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  // Runs on the loop of the group's worker: at once if that is the connection's.
+  void on_owner(GroupId group, env::Loop& here, env::Task task);
+
+  World world_;
+  const NodeOptions options_;
+  MonoTime started_;
+  std::unique_ptr<env::DirLock> lock_;
+  Identity identity_;
+  std::unique_ptr<KnownPeers> known_peers_;
+  std::unique_ptr<wal::Wal> wal_;
+  std::unique_ptr<engine::RocksStore> rocks_;
+  Directory directory_;
+  std::unique_ptr<Admission> admission_;
+  std::unique_ptr<SnapshotStore> snapshots_;
+  std::unique_ptr<Persister> persister_;
+  std::unique_ptr<NodeShared> shared_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::unique_ptr<api::KvService>> kv_services_;
+  std::vector<std::unique_ptr<api::AdminService>> admin_services_;
+  std::unique_ptr<net::PeerAcceptor> acceptor_;
+  std::atomic<bool> draining_ = false;
+  bool announcing_ = false;
+  std::string announced_;  // what the replicated record of ourselves says
+  std::map<NodeId, Term> snapshot_terms_;
+  std::mutex snapshot_terms_mutex_;
+};
+
+std::unique_ptr<api::KvService> make_kv_service(NodeImpl& node, size_t worker);
+std::unique_ptr<api::AdminService> make_admin_service(NodeImpl& node, size_t worker);
+
+}  // namespace flux::node

@@ -1,0 +1,84 @@
+// What a node is started with, and the world it is started in.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "api/kv_service.h"
+#include "base/status.h"
+#include "base/types.h"
+#include "env/fs.h"
+#include "env/loop.h"
+#include "env/net.h"
+
+namespace flux::node {
+
+enum class EngineKind : uint8_t { kMemory, kRocksDb };
+// When a write counts as kept by this replica. All but kAlways may lose acknowledged writes in a power cut.
+enum class FsyncMode : uint8_t { kAlways, kEverySecond, kNo };
+
+std::string_view to_string(EngineKind kind);
+std::string_view to_string(FsyncMode mode);
+
+struct Founder {
+  std::string name;
+  env::Address address;
+  bool operator==(const Founder&) const = default;
+};
+
+struct NodeOptions {
+  std::string name;
+  std::string data_dir;
+  env::Address listen_peer;
+  env::Address advertise_peer;  // where other nodes reach us
+  std::string advertise_resp;   // shown to people and clients
+  std::string advertise_http;
+  // The members of a new cluster, ourselves among them; empty: a cluster of one. Ignored once the directory has a node.
+  std::vector<Founder> initial_cluster;
+
+  EngineKind engine = EngineKind::kMemory;
+  FsyncMode fsync = FsyncMode::kAlways;
+  api::Consistency read_consistency = api::Consistency::kLinearizable;
+  // For lease reads: how far a node's clock may run from true time, in parts per million.
+  uint32_t clock_drift_ppm_max = 1000;
+
+  // New writes are refused above this; 0: no ceiling.
+  uint64_t memory_bytes_max = 0;
+
+  Micros heartbeat_interval = Millis(50);
+  Micros election_timeout_min = Millis(300);
+  Micros election_timeout_max = Millis(600);
+  // How long a request waits for a leader or an answer.
+  Micros request_timeout = Millis(5000);
+
+  // A group takes a snapshot and drops its log once it has written this much since the last one.
+  uint64_t snapshot_log_bytes = 256_MiB;
+  // Entries kept behind a snapshot, so that a follower that is a little late needs no snapshot.
+  uint64_t log_entries_kept = 10'000;
+  uint64_t wal_segment_bytes = 64_MiB;
+  uint32_t wal_spare_segments = 2;
+  uint32_t wal_segments_max = 24;
+  bool wal_prefill = true;
+  uint64_t rocksdb_cache_bytes = 256_MiB;
+  uint64_t rocksdb_write_buffer_bytes = 128_MiB;
+
+  bool check_invariants = false;
+};
+
+// Everything a node touches. All of it outlives the node.
+struct World {
+  env::Fs& fs;
+  env::Network& network;
+  std::vector<env::Loop*> loops;  // one per worker
+  env::Executor& log_executor;    // writes and syncs of the log, nothing else
+  env::Executor& background;      // snapshots, flushes, preparing log segments
+  uint64_t entropy;               // different for every start of every node
+  // Bytes of memory the process uses; null: not known.
+  std::function<uint64_t()> memory_used;
+  // The node cannot go on: says why, stops the process. May be called from any loop, more than once.
+  std::function<void(const Status&)> fatal;
+};
+
+}  // namespace flux::node

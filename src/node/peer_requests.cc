@@ -1,0 +1,214 @@
+// What a node answers to other nodes.
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "kv/command_codec.h"
+#include "node/node_impl.h"
+#include "raft/message_codec.h"
+
+namespace flux::node {
+namespace {
+
+using Connection = std::shared_ptr<net::PeerConnection>;
+
+// Answers a call from whichever loop the answer is made on.
+class Answer {
+ public:
+  Answer(const Connection& connection, uint64_t request_id)
+      : connection_(connection), loop_(&connection->loop()), request_id_(request_id) {}
+
+  void operator()(std::string body) const {
+    loop_->post([connection = connection_, id = request_id_, body = std::move(body)] {
+      if (const Connection alive = connection.lock()) alive->reply(id, body);
+    });
+  }
+  void status(const Status& status) const {
+    std::string body;
+    encode_status(body, status);
+    (*this)(std::move(body));
+  }
+
+ private:
+  std::weak_ptr<net::PeerConnection> connection_;
+  env::Loop* loop_;
+  uint64_t request_id_;
+};
+
+}  // namespace
+
+Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
+  net::Hello ours{.cluster = identity_.cluster,
+                  .node = identity_.node,
+                  .store = identity_.store,
+                  .boot = identity_.boot,
+                  .channel = theirs.channel,
+                  .name = identity_.name,
+                  .peer_address = options_.advertise_peer.to_string()};
+  if (theirs.protocol != net::kProtocolVersion) {
+    return Status(ErrorCode::kUnsupported,
+                  fmt::format("peer protocol {} is not spoken here, only {}; upgrade the older node", theirs.protocol,
+                              net::kProtocolVersion));
+  }
+  // A node that has no identity yet may ask for one, and nothing else.
+  if (theirs.node == kNobody && theirs.cluster == net::ClusterId(0)) return ours;
+  if (theirs.cluster != identity_.cluster) {
+    return Status(ErrorCode::kPrecondition,
+                  fmt::format("'{}' belongs to cluster {:016x}, this is cluster {:016x}; check --initial-cluster and "
+                              "--data-dir of both nodes",
+                              theirs.name, theirs.cluster.value(), identity_.cluster.value()));
+  }
+  if (theirs.node == identity_.node) {
+    return Status(ErrorCode::kPrecondition,
+                  fmt::format("node {} is this very node; was its data directory copied?", theirs.node));
+  }
+  if (!directory_.find(theirs.node)) {
+    return Status(ErrorCode::kPrecondition, fmt::format("node {} ('{}') is not a member of this cluster; add it with "
+                                                        "'fluxctl member add'",
+                                                        theirs.node, theirs.name));
+  }
+  FLUX_RETURN_IF_ERROR(known_peers_->admit(theirs));
+  return ours;
+}
+
+Status NodeImpl::on_peer_message(const Connection& connection, const net::FrameMessage& message) {
+  const NodeId from = connection->peer().node;
+  const auto type = static_cast<PeerMessage>(message.type);
+  if (from == kNobody && type != PeerMessage::kJoin) {
+    return Status(ErrorCode::kPrecondition, "a node without identity may only ask to join");
+  }
+  switch (type) {
+    case PeerMessage::kRaft:
+      return on_raft(from, message.body);
+    case PeerMessage::kWrite:
+      return on_write(connection, message);
+    case PeerMessage::kAdmin:
+      return on_admin(connection, message);
+    case PeerMessage::kSnapshotOpen:
+      return on_snapshot_open(connection, message);
+    case PeerMessage::kSnapshotChunk:
+      return on_snapshot_chunk(connection, message);
+    case PeerMessage::kJoin:
+      return on_join(connection, message);
+  }
+  return Status(ErrorCode::kUnsupported, fmt::format("message type {} is not known to this version", message.type));
+}
+
+void NodeImpl::on_owner(GroupId group, env::Loop& here, env::Task task) {
+  env::Loop& there = owner(group).loop();
+  if (&there == &here) return task();
+  there.post(std::move(task));
+}
+
+Status NodeImpl::on_raft(NodeId from, std::string_view body) {
+  Decoder decoder(body);
+  const auto group = decoder.id<GroupId>();
+  FLUX_TRY(raft::Message message, raft::decode(decoder.raw(decoder.remaining())));
+  if (message.from != from || message.to != identity_.node) {
+    return Status(ErrorCode::kCorruption, "a consensus message names another sender or receiver");
+  }
+  Worker& worker = owner(group);
+  // With one worker this is its loop already; with several the connection may live on another's.
+  if (workers_.size() == 1) {
+    worker.on_raft(group, std::move(message));
+  } else {
+    worker.loop().post(
+        [&worker, group, moved = std::move(message)]() mutable { worker.on_raft(group, std::move(moved)); });
+  }
+  return {};
+}
+
+Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage& message) {
+  Decoder decoder(message.body);
+  const auto group_id = decoder.id<GroupId>();
+  std::string request(decoder.raw(decoder.remaining()));
+  FLUX_TRY(const bool erases_only, kv::check_request(request));
+  const Answer answer(connection, message.request_id);
+  on_owner(group_id, connection->loop(), [this, group_id, answer, erases_only, request = std::move(request)]() mutable {
+    const auto done = [answer](const api::WriteReply& reply) {
+      std::string body;
+      kv::encode_results(body, reply);
+      answer(std::move(body));
+    };
+    Group* group = owner(group_id).find(group_id);
+    if (group == nullptr) return done({.status = Status(ErrorCode::kNotLeader, "no such group here")});
+    group->write_encoded(std::move(request), erases_only, Group::Origin::kPeer, done);
+  });
+  return {};
+}
+
+Status NodeImpl::on_admin(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(AdminCall call, decode_admin_call(message.body));
+  const Answer answer(connection, message.request_id);
+  on_owner(call.group, connection->loop(), [this, call = std::move(call), answer] {
+    run_admin(call, [answer](const Status& status) { answer.status(status); });
+  });
+  return {};
+}
+
+Status NodeImpl::on_snapshot_open(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(const SnapshotOpen open, decode_snapshot_open(message.body));
+  const Answer answer(connection, message.request_id);
+  const Result<uint64_t> offset = snapshots_->open_incoming(open);
+  if (!offset.ok()) {
+    log::warn("group {}: snapshot {} of node {} cannot be taken: {}", open.group, open.last, connection->peer().node,
+              offset.status().to_string());
+    answer.status(offset.status());
+    return {};
+  }
+  {
+    const std::lock_guard lock(snapshot_terms_mutex_);
+    snapshot_terms_[connection->peer().node] = open.term;
+  }
+  std::string body;
+  encode_status(body, {});
+  Encoder(body).varint(*offset);
+  answer(std::move(body));
+  return {};
+}
+
+Status NodeImpl::on_snapshot_chunk(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(const SnapshotChunk chunk, decode_snapshot_chunk(message.body));
+  const Answer answer(connection, message.request_id);
+  const Result<bool> complete = snapshots_->receive(chunk);
+  if (!complete.ok() || !*complete) {
+    answer.status(complete.ok() ? Status() : complete.status());
+    return {};
+  }
+  const NodeId from = connection->peer().node;
+  Term term;
+  {
+    const std::lock_guard lock(snapshot_terms_mutex_);
+    term = snapshot_terms_[from];
+  }
+  const GroupId group = chunk.group;
+  const EntryId last = chunk.last;
+  on_owner(group, connection->loop(), [this, group, last, from, term, answer] {
+    owner(group).on_snapshot_complete(group, last, from, term,
+                                      [answer](const Status& status) { answer.status(status); });
+  });
+  return {};
+}
+
+Status NodeImpl::on_join(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(const JoinCall call, decode_join_call(message.body));
+  const Answer answer(connection, message.request_id);
+  JoinReply reply{.cluster = identity_.cluster, .node = kNobody, .nodes = directory_.all()};
+  for (const api::NodeRecord& record : reply.nodes) {
+    if (record.name == call.name) reply.node = record.id;
+  }
+  if (reply.node == kNobody) {
+    answer.status(
+        Status(ErrorCode::kNotFound,
+               fmt::format("no node called '{}' has been added to this cluster; run 'fluxctl member add {}=HOST:"
+                           "PORT' first",
+                           call.name, call.name)));
+    return {};
+  }
+  std::string body;
+  encode_status(body, {});
+  body += encode_join_reply(reply);
+  answer(std::move(body));
+  return {};
+}
+
+}  // namespace flux::node

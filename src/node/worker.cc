@@ -1,0 +1,252 @@
+#include "node/worker.h"
+
+#include <fmt/format.h>
+
+#include "api/limits.h"
+#include "base/log.h"
+#include "raft/message_codec.h"
+
+namespace flux::node {
+namespace {
+
+// How often requests that wait too long, memory and log space are looked at.
+constexpr Micros kTick = Millis(50);
+
+}  // namespace
+
+Worker::Worker(NodeShared& shared, env::Loop& loop, uint64_t number)
+    : shared_(shared), loop_(loop), rng_(shared.world.entropy + number * 0x9E3779B9) {}
+
+Worker::~Worker() {
+  *alive_ = false;
+  loop_.set_turn_end(nullptr);
+  loop_.cancel(tick_timer_);
+  links_.clear();
+  groups_.clear();
+}
+
+Status Worker::add_group(GroupId id, std::unique_ptr<engine::Engine> engine, const raft::Membership& founding) {
+  auto group = std::make_unique<Group>(*this, id, shared_.wal, std::move(engine), rng_.fork());
+  Group& added = *group;
+  FLUX_RETURN_IF_ERROR(shared_.snapshots.restore(id, added.engine()));
+  FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, founding));
+  groups_.emplace(id, std::move(group));
+  return {};
+}
+
+Group* Worker::find(GroupId id) {
+  const auto it = groups_.find(id);
+  return it == groups_.end() ? nullptr : it->second.get();
+}
+
+void Worker::start() {
+  shared_.persister.add_listener(loop_, [this] {
+    for (auto& [id, group] : groups_) wake(*group);
+  });
+  loop_.set_turn_end([this] { run_once(); });
+  refresh_addresses();
+  on_tick();
+}
+
+// --- The seven steps ---
+
+void Worker::run_once() {
+  collect();
+  step();
+  send_now();
+  persist();
+  send_after_persist();
+  apply();
+  answer();
+}
+
+void Worker::collect() {
+  round_.clear();
+  round_.swap(awake_);
+  for (Group* group : round_) group->awake = false;
+}
+
+void Worker::step() {
+  for (Group* group : round_) group->step_inputs();
+}
+
+void Worker::send_now() {
+  for (Group* group : round_) group->send_now();
+  for (auto& [peer, links] : links_) links.messages->flush();
+}
+
+void Worker::persist() {
+  bool appended = false;
+  for (Group* group : round_) appended = group->persist() || appended;
+  if (appended) shared_.persister.kick(loop_);
+}
+
+void Worker::send_after_persist() {
+  const wal::Ticket durable = shared_.persister.durable();
+  for (Group* group : round_) {
+    group->send_after_persist(durable);
+    if (group->wants_install()) install_snapshot(*group);
+  }
+}
+
+void Worker::apply() {
+  for (Group* group : round_) group->apply();
+}
+
+void Worker::answer() {
+  for (Group* group : round_) {
+    group->answer();
+    rearm(*group);
+    if (group->more_to_do()) wake(*group);
+    maybe_snapshot(*group);
+  }
+  for (auto& [peer, links] : links_) {
+    links.messages->flush();
+    if (links.bulk) links.bulk->flush();
+  }
+  // What was touched during the round has its own next one; ask for it, as nothing else may.
+  if (!awake_.empty() && !turn_requested_) {
+    turn_requested_ = true;
+    loop_.post([this, alive = alive_] {
+      if (*alive) turn_requested_ = false;
+    });
+  }
+}
+
+void Worker::wake(Group& group) {
+  if (group.awake) return;
+  group.awake = true;
+  awake_.push_back(&group);
+}
+
+void Worker::rearm(Group& group) {
+  const MonoTime when = group.halt_reason().ok() ? group.next_deadline() : MonoTime::infinite();
+  // A timer that fires early only looks and sets itself anew; that is cheaper than moving it at every message.
+  if (when >= group.timer_at) return;
+  loop_.cancel(group.timer);
+  group.timer_at = when;
+  group.timer = loop_.call_at(when, [this, &group] {
+    group.timer_at = MonoTime::infinite();
+    wake(group);
+  });
+}
+
+// --- What groups ask for ---
+
+void Worker::send(GroupId group, const raft::Message& message) {
+  Links* links = links_to(message.to);
+  if (links == nullptr || !links->messages->up()) return;
+  scratch_.clear();
+  Encoder(scratch_).id(group);
+  raft::encode(message, scratch_);
+  links->messages->send(static_cast<uint8_t>(PeerMessage::kRaft), scratch_);
+}
+
+void Worker::forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) {
+  std::string body;
+  body.reserve(request.size() + 10);
+  Encoder encoder(body);
+  encoder.id(group);
+  encoder.raw(request);
+  call(leader, PeerMessage::kWrite, body, std::move(reply));
+}
+
+void Worker::call(NodeId peer, PeerMessage type, std::string_view body, net::CallDone done) {
+  Links* links = links_to(peer);
+  if (links == nullptr) return done(Status(ErrorCode::kUnavailable, fmt::format("node {} is not known", peer)));
+  const bool bulk = type == PeerMessage::kSnapshotOpen || type == PeerMessage::kSnapshotChunk;
+  net::PeerLink* link = links->messages.get();
+  if (bulk) {
+    if (!links->bulk) links->bulk = make_link(peer, links->messages->address(), net::Channel::kBulk);
+    link = links->bulk.get();
+  }
+  link->call(static_cast<uint8_t>(type), body, std::move(done));
+}
+
+void Worker::role_changed(Group&, const raft::RoleChange&) {}
+
+void Worker::records_changed(Group& group) {
+  shared_.records_changed(group);
+  refresh_addresses();
+}
+
+void Worker::halted(Group& group, const Status&) { wake(group); }
+
+void Worker::on_raft(GroupId id, raft::Message message) {
+  Group* group = find(id);
+  if (group != nullptr) group->receive(std::move(message));
+}
+
+// --- Peers -----------------------------------------------------------------------------------------------------------
+
+Worker::Links* Worker::links_to(NodeId peer) {
+  const auto it = links_.find(peer);
+  if (it != links_.end()) return &it->second;
+  const std::optional<api::NodeRecord> record = shared_.directory.find(peer);
+  if (!record || peer == shared_.identity.node) return nullptr;
+  const Result<env::Address> address = env::Address::parse(record->peer_address);
+  if (!address.ok()) return nullptr;
+  return &links_.emplace(peer, Links{.messages = make_link(peer, *address, net::Channel::kMessages), .bulk = nullptr})
+              .first->second;
+}
+
+std::unique_ptr<net::PeerLink> Worker::make_link(NodeId peer, const env::Address& address, net::Channel channel) {
+  net::Hello hello{.cluster = shared_.identity.cluster,
+                   .node = shared_.identity.node,
+                   .store = shared_.identity.store,
+                   .boot = shared_.identity.boot,
+                   .channel = channel,
+                   .name = shared_.identity.name,
+                   .peer_address = shared_.options.advertise_peer.to_string()};
+  net::PeerLinkEvents events;
+  events.up = [this, peer, channel] {
+    if (channel == net::Channel::kBulk) return;
+    log::info("link to node {} is up", peer);
+    for (auto& [id, group] : groups_) group->step(raft::PeerReachable{.node = peer});
+  };
+  events.down = [this, peer, channel](bool gone) {
+    if (channel == net::Channel::kMessages) peer_down(peer, gone);
+  };
+  events.refused = [peer](const Status& why) { log::warn("node {} does not talk to us: {}", peer, why.message()); };
+  return std::make_unique<net::PeerLink>(loop_, shared_.world.network, address, peer, std::move(hello),
+                                         net::PeerLinkOptions{.frame_bytes_max = api::kPeerFrameBytesMax}, rng_.fork(),
+                                         std::move(events));
+}
+
+void Worker::peer_down(NodeId peer, bool gone) {
+  for (auto& [id, group] : groups_) {
+    group->step(raft::PeerUnreachable{.node = peer});
+    if (gone) group->step(raft::LeaderGone{.node = peer});
+  }
+}
+
+void Worker::refresh_addresses() {
+  const uint64_t generation = shared_.directory.generation();
+  if (generation == directory_generation_) return;
+  directory_generation_ = generation;
+  for (const api::NodeRecord& record : shared_.directory.all()) {
+    const Result<env::Address> address = env::Address::parse(record.peer_address);
+    Links* links = links_to(record.id);
+    if (links == nullptr || !address.ok()) continue;
+    links->messages->set_address(*address);
+    if (links->bulk) links->bulk->set_address(*address);
+  }
+  std::erase_if(links_, [this](const auto& entry) { return !shared_.directory.find(entry.first).has_value(); });
+}
+
+void Worker::on_tick() {
+  const MonoTime now = loop_.now();
+  for (auto& [id, group] : groups_) {
+    if (group->has_waiting_requests()) group->expire_requests(now);
+  }
+  refresh_addresses();
+  if (++ticks_ % 4 == 0) {
+    if (shared_.world.memory_used) shared_.admission.set_memory_used(shared_.world.memory_used());
+    for (const GroupId pinning : shared_.wal.pinning_groups()) {
+      if (Group* group = find(pinning); group != nullptr) shorten_log(*group);
+    }
+  }
+  tick_timer_ = loop_.call_after(kTick, [this] { on_tick(); });
+}
+
+}  // namespace flux::node

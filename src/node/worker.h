@@ -1,0 +1,120 @@
+// A worker: one thread's loop with the groups it owns and its own links to the other nodes.
+//
+// All that happens in a turn of the loop only touches groups' inputs. At the end of the turn run_once() takes the
+// groups that were touched through seven steps, all of them together through each, so that one frame per peer and one
+// write to the log carry what they have in common.
+//
+// Owned by its loop; post to it from elsewhere.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "net/peer_link.h"
+#include "node/directory.h"
+#include "node/group.h"
+#include "node/identity.h"
+#include "node/peer_messages.h"
+#include "node/persister.h"
+#include "node/snapshots.h"
+
+namespace flux::node {
+
+// What the workers of a node share. All of it outlives them.
+struct NodeShared {
+  const NodeOptions& options;
+  World& world;
+  const Identity& identity;
+  wal::Wal& wal;
+  Persister& persister;
+  Admission& admission;
+  Directory& directory;
+  SnapshotStore& snapshots;
+  // Told when a group's records have changed, on the worker's loop.
+  std::function<void(Group&)> records_changed;
+};
+
+class Worker final : public GroupHost {
+ public:
+  Worker(NodeShared& shared, env::Loop& loop, uint64_t number);
+  ~Worker() override;
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Opens the group: newest snapshot, engine, log.
+  Status add_group(GroupId id, std::unique_ptr<engine::Engine> engine, const raft::Membership& founding);
+  Group* find(GroupId id);
+  const std::map<GroupId, std::unique_ptr<Group>>& groups() const { return groups_; }
+  // Begins to run turns.
+  void start();
+
+  // A peer's words for a group of ours.
+  void on_raft(GroupId group, raft::Message message);
+  // A call on a peer's worker.
+  void call(NodeId peer, PeerMessage type, std::string_view body, net::CallDone done);
+  // All bytes of a peer's snapshot are here: verifies it, offers it to the group, says how it went.
+  using SnapshotVerdict = absl::AnyInvocable<void(const Status&)>;
+  void on_snapshot_complete(GroupId group, EntryId last, NodeId from, Term term, SnapshotVerdict done);
+  // Saves a snapshot of a group as it is now.
+  using SnapshotDone = absl::AnyInvocable<void(Result<SavedSnapshot>)>;
+  void take_snapshot(Group& group, SnapshotDone done);
+
+  env::Loop& loop() override { return loop_; }
+  const NodeOptions& options() const override { return shared_.options; }
+
+ private:
+  // --- GroupHost
+  Admission& admission() override { return shared_.admission; }
+  void wake(Group& group) override;
+  void send(GroupId group, const raft::Message& message) override;
+  void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) override;
+  void send_snapshot(Group& group, const raft::SnapshotRequest& request) override;
+  void role_changed(Group& group, const raft::RoleChange& change) override;
+  void records_changed(Group& group) override;
+  void halted(Group& group, const Status& why) override;
+
+  // --- The seven steps
+  void run_once();
+  void collect();
+  void step();
+  void send_now();
+  void persist();
+  void send_after_persist();
+  void apply();
+  void answer();
+
+  void rearm(Group& group);
+  void on_tick();
+  // worker_snapshots.cc
+  void maybe_snapshot(Group& group);
+  void shorten_log(Group& group);
+  void install_snapshot(Group& group);
+  struct Links {
+    std::unique_ptr<net::PeerLink> messages;
+    std::unique_ptr<net::PeerLink> bulk;
+  };
+  Links* links_to(NodeId peer);
+  std::unique_ptr<net::PeerLink> make_link(NodeId peer, const env::Address& address, net::Channel channel);
+  void refresh_addresses();
+  void peer_down(NodeId peer, bool gone);
+
+  NodeShared& shared_;
+  env::Loop& loop_;
+  Rng rng_;
+  std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::map<NodeId, Links> links_;
+  uint64_t directory_generation_ = 0;
+
+  std::vector<Group*> awake_;    // touched since the last round
+  std::vector<Group*> round_;    // in this round
+  bool turn_requested_ = false;  // a turn was asked for although nothing may arrive
+  std::string scratch_;
+  std::set<GroupId> snapshotting_;  // groups whose snapshot or flush is under way
+  env::TimerId tick_timer_;
+  uint64_t ticks_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // shared with callbacks that may come later
+};
+
+}  // namespace flux::node
