@@ -1,0 +1,173 @@
+"""Clusters of real fluxkv processes on loopback: free ports, temporary folders, ended by process id.
+
+Waiting is always for an observed state, with a deadline; no test sleeps and hopes.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BIN = pathlib.Path(os.environ.get("FLUXKV_BIN", ROOT / "build/release/bin"))
+
+
+def free_ports(count):
+    """Ports that were free a moment ago, all different."""
+    with contextlib.ExitStack() as stack:
+        ports = []
+        for _ in range(count):
+            s = stack.enter_context(socket.socket())
+            s.bind(("127.0.0.1", 0))
+            ports.append(s.getsockname()[1])
+        return ports
+
+
+def wait_for(what, condition, seconds=20.0):
+    """Polls until `condition()` is true and returns its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"no {what} within {seconds} s")
+        time.sleep(0.01)
+
+
+def http(method, port, path, body=None, timeout=5):
+    """(status, text) of a request; status 0 when nobody answers."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=data, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+class Node:
+    def __init__(self, cluster, name):
+        self.cluster = cluster
+        self.name = name
+        self.peer, self.resp, self.http = free_ports(3)
+        self.data = cluster.dir / name
+        self.log = cluster.dir / f"{name}.log"
+        self.process = None
+        self.extra = []
+
+    def command(self):
+        flags = ["server", "--name", self.name, "--data-dir", str(self.data),
+                 "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
+                 "--listen-http", f"127.0.0.1:{self.http}", "--engine", self.cluster.engine]
+        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + self.extra
+
+    def start(self):
+        assert self.process is None
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+        return self
+
+    def kill(self):
+        """SIGKILL: nothing is flushed, nobody is told."""
+        self.end(signal.SIGKILL)
+
+    def terminate(self, seconds=15):
+        """SIGTERM: drains; returns the exit code."""
+        return self.end(signal.SIGTERM, seconds)
+
+    def end(self, number, seconds=15):
+        process, self.process = self.process, None
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        return process.wait(seconds)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    def status(self):
+        code, text = http("GET", self.http, "/status", timeout=2)
+        return json.loads(text) if code == 200 else None
+
+    def group(self):
+        status = self.status()
+        return status["groups"][0] if status else None
+
+    def ready(self):
+        return http("GET", self.http, "/readyz", timeout=2)[0] == 200
+
+    def leads(self):
+        group = self.group()
+        return bool(group) and group["role"] == "leader"
+
+
+class Cluster:
+    """Use as a context manager; a failure keeps the folder and says where it is."""
+
+    def __init__(self, size=3, engine="memory", flags=()):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="fluxkv-test-"))
+        self.engine = engine
+        self.nodes = [Node(self, f"n{i + 1}") for i in range(size)]
+        self.flags = list(flags)
+        if size > 1:
+            founders = ",".join(f"{n.name}=127.0.0.1:{n.peer}" for n in self.nodes)
+            self.flags += ["--initial-cluster", founders]
+
+    def __enter__(self):
+        for node in self.nodes:
+            node.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(self, kind, value, trace):
+        for node in self.nodes:
+            if node.process:
+                node.kill()
+        if kind is None:
+            shutil.rmtree(self.dir)
+        else:
+            print(f"   data and logs are kept in {self.dir}")
+            for node in self.nodes:
+                lines = node.log.read_text(errors="replace").split("\n") if node.log.exists() else []
+                print("\n".join(f"   {node.name}| {line}" for line in lines[-15:]))
+
+    def running(self):
+        return [node for node in self.nodes if node.process]
+
+    def wait_ready(self, seconds=20):
+        for node in self.running():
+            wait_for(f"readiness of {node.name}", lambda n=node: n.ready() or self.died(n), seconds)
+
+    def died(self, node):
+        if node.process.poll() is not None:
+            raise AssertionError(f"{node.name} ended with {node.process.returncode}")
+        return False
+
+    def leader(self, seconds=10):
+        return wait_for("leader", lambda: next((n for n in self.running() if n.leads()), None), seconds)
+
+    def follower(self):
+        leader = self.leader()
+        return next(n for n in self.running() if n is not leader)
+
+    def wait_converged(self, seconds=30):
+        """All running nodes have applied the same index and nothing is left to apply."""
+        def same():
+            groups = [n.group() for n in self.running()]
+            if not all(groups):
+                return False
+            return len({g["applied_index"] for g in groups}) == 1 and all(
+                g["applied_index"] == g["commit_index"] for g in groups)
+        wait_for("convergence", same, seconds)
