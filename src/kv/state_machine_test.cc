@@ -1,4 +1,4 @@
-// Goal: commands do what they say, decided by the log alone, alike in both engines, and nothing runs twice.
+// Goal: commands do what they say, decided by the log alone, and nothing runs twice.
 #include "kv/state_machine.h"
 
 #include <gtest/gtest.h>
@@ -312,7 +312,7 @@ TEST_F(StateMachineTest, scans_in_pages_see_every_key_once) {
   EXPECT_EQ(seen.size(), 1000u);
 }
 
-// S08, S10: replaying the log gives the same state.
+// S08: replaying the log gives the same state.
 TEST_F(StateMachineTest, S08_replay_idempotent) {
   run(api::OpenSession{.client = 3});
   Rng choices(7);

@@ -329,11 +329,8 @@ void Group::on_role_change(const raft::RoleChange& change) {
     sweep_at_ = WallMillis(UINT64_MAX);
     sweeping_ = false;
   }
-  host_.role_changed(*this, change);
   dispatch_parked();
 }
-
-bool Group::ready_leader() const { return leads() && halted_.ok() && core_->applied_index() >= core_->commit_index(); }
 
 void Group::installed(const raft::SnapshotMeta& meta, Status status) {
   FLUX_CHECK(install_ == meta);

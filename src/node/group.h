@@ -43,7 +43,6 @@ class GroupHost {
   virtual void send(GroupId group, const raft::Message& message) = 0;
   virtual void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) = 0;
   virtual void send_snapshot(Group& group, const raft::SnapshotRequest& request) = 0;
-  virtual void role_changed(Group& group, const raft::RoleChange& change) = 0;
   // A replicated record (api::PutMeta) or the membership has changed.
   virtual void records_changed(Group& group) = 0;
   // The group cannot go on; the rest of the node can.
@@ -99,8 +98,6 @@ class Group final : public raft::LogReader {
   engine::Engine& engine() { return *engine_; }
   const Status& halt_reason() const { return halted_; }
   bool leads() const { return core_->role() == raft::Role::kLeader; }
-  // Leads, and has applied all that earlier leaders committed.
-  bool ready_leader() const;
   api::GroupStatus status() const;
   MonoTime next_deadline() const { return core_->next_deadline(); }
   bool has_waiting_requests() const;
@@ -109,7 +106,6 @@ class Group final : public raft::LogReader {
   // A snapshot that covers the log up to `meta` is durable: forget entries it covers, but for the newest few.
   void snapshot_saved(EntryId last);
   raft::SnapshotMeta snapshot_meta() const { return core_->snapshot_meta(state_machine_.applied().index); }
-  EntryId last_snapshot() const { return last_snapshot_; }
   // A snapshot that the core has taken up: load it, then say how it went. Nothing is applied or read meanwhile.
   bool wants_install() const { return install_.has_value() && halted_.ok(); }
   raft::SnapshotMeta take_install() const { return *install_; }

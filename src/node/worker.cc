@@ -163,8 +163,6 @@ void Worker::call(NodeId peer, PeerMessage type, std::string_view body, net::Cal
   link->call(static_cast<uint8_t>(type), body, std::move(done));
 }
 
-void Worker::role_changed(Group&, const raft::RoleChange&) {}
-
 void Worker::records_changed(Group& group) {
   shared_.records_changed(group);
   refresh_addresses();

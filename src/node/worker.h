@@ -71,7 +71,6 @@ class Worker final : public GroupHost {
   void send(GroupId group, const raft::Message& message) override;
   void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) override;
   void send_snapshot(Group& group, const raft::SnapshotRequest& request) override;
-  void role_changed(Group& group, const raft::RoleChange& change) override;
   void records_changed(Group& group) override;
   void halted(Group& group, const Status& why) override;
 
