@@ -1,6 +1,6 @@
 #include "cluster.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace flux::sim {
 namespace {

@@ -3,7 +3,7 @@
 // Outside input (a request, a frame, a file, a flag) is never checked with these; it gets a Status.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string>
 #include <string_view>

@@ -4,7 +4,7 @@
 // Thread-safe. Secrets and values are never passed to it.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <string_view>
 

@@ -40,9 +40,14 @@ struct HardState {
 }  // namespace flux
 
 template <>
-struct fmt::formatter<flux::EntryId> : fmt::formatter<std::string_view> {
+struct fmt::formatter<flux::EntryId> {
+  constexpr auto parse(fmt::format_parse_context& context) { return context.begin(); }
   template <typename Context>
   auto format(const flux::EntryId& id, Context& context) const {
-    return fmt::format_to(context.out(), "{}^{}", id.index, id.term);
+    context.advance_to(fmt::formatter<flux::Index>().format(id.index, context));
+    auto out = context.out();
+    *out++ = '^';
+    context.advance_to(out);
+    return fmt::formatter<flux::Term>().format(id.term, context);
   }
 };

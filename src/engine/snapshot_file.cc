@@ -1,6 +1,6 @@
 #include "engine/snapshot_file.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/codec.h"
 

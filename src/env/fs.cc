@@ -1,6 +1,6 @@
 #include "env/fs.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace flux::env {
 

@@ -1,6 +1,6 @@
 #include "env/net.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 

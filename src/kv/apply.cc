@@ -1,6 +1,6 @@
 // What each command does. The place in the log is the version: it stamps what is written and is the time that decides
 // expiry.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <limits>

@@ -1,6 +1,6 @@
 #include "kv/command_codec.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

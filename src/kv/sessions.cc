@@ -1,6 +1,6 @@
 #include "kv/sessions.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "kv/state_machine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "api/slot.h"
 #include "base/overloaded.h"

@@ -1,6 +1,6 @@
 #include "main/dev.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cstdio>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // fluxctl: an operator's hands.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>

@@ -1,5 +1,5 @@
 // fluxkv: the server.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>

@@ -1,6 +1,6 @@
 #include "main/process.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <jemalloc/jemalloc.h>
 #include <pthread.h>
 

@@ -1,6 +1,6 @@
 #include "main/server_options.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace flux::main {
 namespace {

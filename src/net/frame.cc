@@ -1,6 +1,6 @@
 #include "net/frame.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/crc32c.h"
 

@@ -1,6 +1,6 @@
 #include "net/peer_acceptor.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <unordered_set>
 

@@ -1,6 +1,6 @@
 #include "net/peer_link.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 
@@ -123,9 +123,9 @@ Status PeerLink::on_greeting(const FrameMessage& message) {
   if (message.type != kHelloAcceptedType) return Status(ErrorCode::kCorruption, "not a FluxKV peer port");
   FLUX_TRY(const Hello theirs, decode_hello(message.body));
   if (theirs.cluster != hello_.cluster || theirs.node != expected_) {
-    return Status(ErrorCode::kPrecondition,
-                  fmt::format("expected node {:x} there, found node {:x} ('{}'){}", expected_, theirs.node, theirs.name,
-                              theirs.cluster == hello_.cluster ? "" : " of another cluster"));
+    return Status(ErrorCode::kPrecondition, fmt::format("expected node {:x} there, found node {:x} ('{}'){}",
+                                                        expected_.value(), theirs.node.value(), theirs.name,
+                                                        theirs.cluster == hello_.cluster ? "" : " of another cluster"));
   }
   up_ = true;
   pause_ = options_.pause_min;

@@ -1,5 +1,5 @@
 // The AdminService of one loop, and what a leader does for it.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>

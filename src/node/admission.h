@@ -1,7 +1,7 @@
 // Whether new writes are let in: the memory ceiling, a full log disk, a node that is on its way out. Thread-safe.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <atomic>
 

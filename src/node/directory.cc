@@ -1,6 +1,6 @@
 #include "node/directory.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/codec.h"
 

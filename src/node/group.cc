@@ -1,6 +1,6 @@
 #include "node/group.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 // The way of a write into the log: gathered, proposed, awaited; or forwarded to the leader; or parked until there is
 // one.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "api/limits.h"
 #include "base/codec.h"

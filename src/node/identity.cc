@@ -1,6 +1,6 @@
 #include "node/identity.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "node/join.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <memory>
 

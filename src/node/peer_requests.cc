@@ -1,5 +1,5 @@
 // What a node answers to other nodes.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/log.h"
 #include "kv/command_codec.h"

@@ -1,6 +1,6 @@
 #include "node/snapshots.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 
@@ -15,7 +15,9 @@ constexpr std::string_view kSuffix = ".snap";
 // Complete snapshots kept per group: the newest, and one to fall back on if that one rots.
 constexpr size_t kKept = 2;
 
-std::string name_of(EntryId last) { return fmt::format("{:016x}-{:016x}{}", last.index, last.term, kSuffix); }
+std::string name_of(EntryId last) {
+  return fmt::format("{:016x}-{:016x}{}", last.index.value(), last.term.value(), kSuffix);
+}
 
 // The entry a file name stands for; nothing if it is not a snapshot's.
 std::optional<EntryId> parse_name(std::string_view name, std::string_view suffix) {

@@ -1,6 +1,6 @@
 #include "node/worker.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "api/limits.h"
 #include "base/log.h"

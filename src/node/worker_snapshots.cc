@@ -1,5 +1,5 @@
 // A worker's snapshots: taken to shorten the log, sent to peers that are too far behind, installed from peers.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/log.h"
 #include "node/worker.h"

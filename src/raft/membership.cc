@@ -1,6 +1,6 @@
 #include "raft/membership.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace flux::raft {
 namespace {
@@ -9,7 +9,7 @@ std::string join(const NodeSet& nodes) {
   std::string out;
   for (const NodeId node : nodes) {
     if (!out.empty()) out += ',';
-    out += fmt::to_string(node.value());
+    out += std::to_string(node.value());
   }
   return out;
 }

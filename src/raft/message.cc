@@ -1,6 +1,6 @@
 #include "raft/message.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/overloaded.h"
 

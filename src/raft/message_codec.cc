@@ -1,6 +1,6 @@
 #include "raft/message_codec.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/overloaded.h"
 

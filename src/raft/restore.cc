@@ -1,6 +1,6 @@
 #include "raft/restore.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "wal/dump.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/crc32c.h"
 #include "wal/scan.h"
@@ -55,7 +55,7 @@ class Printer final : public ScanVisitor {
   explicit Printer(const std::function<void(std::string_view)>& print) : print_(print) {}
 
   void on_segment(const SegmentFile& segment) override {
-    print_(fmt::format("segment {:016x} {} {} bytes{}", segment.id, segment.path, segment.bytes,
+    print_(fmt::format("segment {:016x} {} {} bytes{}", segment.id.value(), segment.path, segment.bytes,
                        segment.header_damaged ? " DAMAGED HEADER" : ""));
   }
   void on_batch(size_t, uint64_t offset, const BatchHeader& header) override {
@@ -88,7 +88,7 @@ Status dump(env::Fs& fs, const std::string& dir, const std::function<void(std::s
   }
   if (end.torn_bytes > 0) print(fmt::format("  TORN {} bytes that were never promised", end.torn_bytes));
   print(fmt::format("end of log: segment {:016x} at {}, next batch {}, {} batches, {} records",
-                    segments[end.segment].id, end.offset, end.next_sequence, end.batches, end.records));
+                    segments[end.segment].id.value(), end.offset, end.next_sequence, end.batches, end.records));
   for (size_t i = end.segment + 1; i < segments.size(); ++i) print(fmt::format("spare {}", segments[i].path));
   return {};
 }

@@ -1,5 +1,5 @@
 // Reading entries back: from the buffers on their way out, else from the segments.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "wal/scan.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <utility>
@@ -221,7 +221,7 @@ Status check_header(SegmentFile& segment) {
   if (header->segment_id != segment.id) {
     return Status(ErrorCode::kCorruption,
                   fmt::format("{} is segment {:x}: files were renamed or swapped; put them back", segment.path,
-                              header->segment_id));
+                              header->segment_id.value()));
   }
   if (header->segment_bytes % kPageBytes != 0 || header->segment_bytes < kSegmentBytesMin ||
       header->segment_bytes > kSegmentBytesMax) {

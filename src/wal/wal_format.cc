@@ -1,6 +1,6 @@
 #include "wal/wal_format.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <cstring>
@@ -225,7 +225,7 @@ std::optional<GroupSummary> group_summary(const RecordView& record) {
   return summary;
 }
 
-std::string segment_name(SegmentId id) { return fmt::format("wal-{:016x}.log", id); }
+std::string segment_name(SegmentId id) { return fmt::format("wal-{:016x}.log", id.value()); }
 
 std::optional<SegmentId> parse_segment_name(std::string_view name) {
   constexpr std::string_view kPrefix = "wal-";

@@ -1,6 +1,6 @@
 #include "engine/memory/memory_engine.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <optional>
 

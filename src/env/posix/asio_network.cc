@@ -1,6 +1,6 @@
 #include "env/posix/asio_network.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <boost/asio/ip/tcp.hpp>

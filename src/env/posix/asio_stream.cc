@@ -1,6 +1,6 @@
 #include "env/posix/asio_stream.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <boost/asio/buffer.hpp>
 

@@ -1,6 +1,6 @@
 #include "env/testing/fake_fs.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <utility>

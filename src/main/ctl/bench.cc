@@ -3,7 +3,7 @@
 // Closed loop: every connection sends a batch of --pipeline requests, waits for all answers, sends the next. Open loop
 // (--rate): requests have times at which they are due, whether or not earlier ones were answered, and latency counts
 // from that time, so that a server that stalls is charged for what waited meanwhile (coordinated omission).
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <boost/json.hpp>
 #include <cmath>

@@ -1,5 +1,5 @@
 // get, put, del, scan: over RESP, at whichever node answers.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <boost/json.hpp>
 

@@ -1,6 +1,6 @@
 #include "main/ctl/output.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

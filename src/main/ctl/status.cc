@@ -1,5 +1,5 @@
 // Status, members, leadership: over HTTP.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <boost/json.hpp>
 

@@ -1,7 +1,7 @@
 // wal dump: a log directory for people.
 #include "wal/dump.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "env/posix/posix_fs.h"
 #include "main/ctl/commands.h"

@@ -169,7 +169,7 @@ class Dialog final : public Cluster {
   void pass_time(const Words& words) {
     now = now + parse_time(words.plain.at(1));
     for (const auto& [id, replica] : replicas()) {
-      if (words.plain.size() > 2 && !words.has(fmt::to_string(id.value()))) continue;
+      if (words.plain.size() > 2 && !words.has(std::to_string(id.value()))) continue;
       tick(id.value());
     }
   }

@@ -1,7 +1,7 @@
 // Connections: bytes in through Beast's parser, one request at a time, bytes out through its serializer.
 #include "server/http/door.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>

@@ -1,6 +1,6 @@
 #include "server/http/metrics.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace flux::server::http {
 

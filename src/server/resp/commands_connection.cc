@@ -1,5 +1,5 @@
 // The connection itself: greeting, naming, leaving.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "server/resp/numbers.h"
 #include "server/resp/session.h"

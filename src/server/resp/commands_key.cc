@@ -1,5 +1,5 @@
 // Keys: existence, expiry, renaming, walking.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "api/limits.h"
 #include "api/slot.h"

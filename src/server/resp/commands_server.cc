@@ -1,5 +1,5 @@
 // The server: description, settings, flushing, replication.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

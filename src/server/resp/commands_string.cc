@@ -1,5 +1,5 @@
 // Strings: GET and SET and their families, counters, ranges.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cmath>

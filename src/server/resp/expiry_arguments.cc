@@ -1,6 +1,6 @@
 #include "server/resp/expiry_arguments.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "server/resp/command.h"
 #include "server/resp/numbers.h"

@@ -1,6 +1,6 @@
 #include "server/resp/parser.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <deque>

@@ -1,6 +1,6 @@
 #include "server/resp/session.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "api/limits.h"
 
