@@ -181,8 +181,7 @@ void Group::step_inputs() {
     kv::stamp_entry(draft.bytes, version_at(host_.loop().wall_now()));
     const uint64_t ticket = next_ticket_++;
     SharedBytes data(std::move(draft.bytes));
-    draft.bytes = std::string();
-    proposed_.emplace(ticket, EntryDraft{.bytes = std::string(), .waiters = std::move(draft.waiters)});
+    proposed_.emplace(ticket, ProposedEntry{.data = data, .waiters = std::move(draft.waiters)});
     core_->step(now, raft::Proposal{.ticket = ticket, .data = std::move(data)});
   }
   draft_bytes_ = 0;

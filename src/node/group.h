@@ -168,7 +168,7 @@ class Group final : public raft::LogReader {
   // Writes: gathered in this turn, proposed, appended, waiting for a leader, sent to one.
   std::deque<EntryDraft> drafts_;
   size_t draft_bytes_ = 0;
-  std::map<uint64_t, EntryDraft> proposed_;
+  std::map<uint64_t, ProposedEntry> proposed_;
   Waiters waiters_;
   std::deque<ParkedWrite> parked_;
   size_t parked_bytes_ = 0;

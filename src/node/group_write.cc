@@ -64,6 +64,7 @@ void Group::draft_finished(WriteWaiter waiter, size_t bytes_before) {
     kv::begin_entry(drafts_.emplace_back().bytes);
     drafts_.back().bytes.append(request);
   }
+  waiter.bytes = size;
   drafts_.back().waiters.push_back(std::move(waiter));
   draft_bytes_ += size;
   ++requests_;
@@ -148,12 +149,16 @@ void Group::on_proposal_result(raft::ProposalResult& result) {
   auto node = proposed_.extract(result.ticket);
   FLUX_CHECK(!node.empty());
   if (result.status.ok()) return waiters_.add(result.id, std::move(node.mapped().waiters));
-  // Leadership went between gathering and proposing; the requests were definitely not proposed.
-  Status status = result.status;
-  if (status.code() == ErrorCode::kNotLeader) {
-    status = Status(ErrorCode::kUnavailable, "leadership moved away before the write was proposed; try again");
+  if (result.status.code() != ErrorCode::kNotLeader) return refuse(std::move(node.mapped().waiters), result.status);
+  // Leadership went between gathering and proposing: the requests were definitely not proposed and go to the next
+  // leader.
+  std::string_view left = node.mapped().data.view().substr(kv::kEntryHeaderBytes);
+  for (WriteWaiter& waiter : node.mapped().waiters) {
+    FLUX_CHECK(waiter.bytes <= left.size());
+    std::string request(left.substr(0, waiter.bytes));
+    left.remove_prefix(waiter.bytes);
+    route({.request = std::move(request), .waiter = std::move(waiter)});
   }
-  refuse(std::move(node.mapped().waiters), status);
 }
 
 }  // namespace flux::node

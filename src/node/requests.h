@@ -17,6 +17,7 @@ namespace flux::node {
 struct WriteWaiter {
   api::WriteDone done;
   MonoTime deadline;
+  size_t bytes = 0;  // of its request in the entry
   // False for requests that another node forwarded to us: they go no further.
   bool may_forward = true;
 };
@@ -31,6 +32,12 @@ struct ParkedWrite {
 struct EntryDraft {
   std::string bytes;
   std::vector<WriteWaiter> waiters;  // one per request, in order
+};
+
+// An entry that the core has been asked to append. The bytes are kept until it says whether it has.
+struct ProposedEntry {
+  SharedBytes data;
+  std::vector<WriteWaiter> waiters;
 };
 
 // A read that owns what it asks for.
