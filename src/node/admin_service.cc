@@ -26,6 +26,9 @@ class LoopAdminService final : public api::AdminService {
       checks.push_back({.name = "not_draining",
                         .ok = !status.draining,
                         .detail = status.draining ? "the node is shutting down" : ""});
+      // Why nobody may talk to us: a wiped disk, another cluster, a removed member.
+      std::string refusal = node_.directory().refusal();
+      if (!refusal.empty()) refusal.insert(0, ". ");
       for (const api::GroupStatus& group : status.groups) {
         const std::string name = fmt::format("group_{}", group.id);
         checks.push_back({.name = name + "_running", .ok = group.halted.empty(), .detail = group.halted});
@@ -33,7 +36,7 @@ class LoopAdminService final : public api::AdminService {
         checks.push_back(
             {.name = name + "_has_leader",
              .ok = led,
-             .detail = led ? "" : "no leader is known; a quorum of nodes must be up and reach each other"});
+             .detail = led ? "" : "no leader is known; a quorum of nodes must be up and reach each other" + refusal});
       }
       const bool log_full = node_.admission().log_full();
       checks.push_back(
@@ -106,30 +109,43 @@ class LoopAdminService final : public api::AdminService {
     target.post(std::move(visit));
   }
 
-  // Here if we lead, else at the leader.
+  // Here if we lead, else at the leader; while leadership moves, again.
   void run(AdminCall call, api::AdminDone done) {
     Worker& worker = node_.owner(call.group);
     auto back = [this, done = std::move(done)](Status status) mutable {
       loop_.post([done = std::move(done), status = std::move(status)]() mutable { done(std::move(status)); });
     };
     worker.loop().post([this, &worker, call = std::move(call), back = std::move(back)]() mutable {
-      Group* group = worker.find(call.group);
-      if (group == nullptr) {
-        return back(Status(ErrorCode::kNotFound, fmt::format("there is no group {} here", call.group)));
-      }
-      if (group->leads()) return node_.run_admin(call, std::move(back));
-      const NodeId leader = group->core().leader();
-      if (leader == kNobody) {
-        return back(
-            Status(ErrorCode::kUnavailable, "no leader is known; a quorum of nodes must be up and reach each other"));
-      }
-      worker.call(leader, PeerMessage::kAdmin, encode_admin_call(call),
-                  [back = std::move(back)](Result<std::string_view> answer) mutable {
-                    if (!answer.ok()) return back(answer.status());
-                    std::string_view body = *answer;
-                    back(take_status(body));
-                  });
+      attempt(worker, std::move(call), worker.loop().now() + node_.options().request_timeout, std::move(back));
     });
+  }
+
+  // On the group's loop.
+  void attempt(Worker& worker, AdminCall call, MonoTime until, api::AdminDone done) {
+    Group* group = worker.find(call.group);
+    if (group == nullptr) {
+      return done(Status(ErrorCode::kNotFound, fmt::format("there is no group {} here", call.group)));
+    }
+    const NodeId leader = group->core().leader();
+    const AdminCall& asked = call;
+    auto answered = [this, &worker, call, until, done = std::move(done)](Status status) mutable {
+      if (status.code() != ErrorCode::kNotLeader || worker.loop().now() >= until) return done(std::move(status));
+      worker.loop().call_after(node_.options().heartbeat_interval,
+                               [this, &worker, call = std::move(call), until, done = std::move(done)]() mutable {
+                                 attempt(worker, std::move(call), until, std::move(done));
+                               });
+    };
+    if (group->leads()) return node_.run_admin(asked, std::move(answered));
+    if (leader == kNobody) {
+      return answered(
+          Status(ErrorCode::kNotLeader, "no leader is known; a quorum of nodes must be up and reach each other"));
+    }
+    worker.call(leader, PeerMessage::kAdmin, encode_admin_call(asked),
+                [answered = std::move(answered)](Result<std::string_view> answer) mutable {
+                  if (!answer.ok()) return answered(answer.status());
+                  std::string_view body = *answer;
+                  answered(take_status(body));
+                });
   }
 
   NodeImpl& node_;
@@ -185,7 +201,9 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
   put_record_then(group, record, {.steps = {{.kind = kind, .node = record.id}}, .context = {}}, std::move(done));
 }
 
-void remove_member(NodeImpl& node, Group& group, NodeId target, api::AdminDone done) {
+// `until`: how long voters that were not heard yet are waited for; a leader that is new has heard nobody.
+void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, api::AdminDone done) {
+  if (!group.leads()) return done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
   const raft::Membership& membership = group.core().membership();
   if (!membership.contains(target)) {
     return done(Status(ErrorCode::kNotFound, fmt::format("node {} is not a member of group {}", target, group.id())));
@@ -193,16 +211,24 @@ void remove_member(NodeImpl& node, Group& group, NodeId target, api::AdminDone d
   // Whoever is left must be able to decide: a removal that leaves a majority of silent voters would stop the group.
   size_t voters = 0;
   size_t heard = 0;
+  env::Loop& loop = node.owner(group.id()).loop();
+  const std::vector<raft::PeerStatus> peers = group.core().peers(loop.now());
   for (const NodeId voter : membership.voters) {
     if (voter == target) continue;
     ++voters;
-    const auto peers = group.core().peers(node.worker(0).loop().now());
     const bool alive = voter == node.identity().node || std::any_of(peers.begin(), peers.end(), [&](const auto& peer) {
                          return peer.id == voter && peer.recently_active;
                        });
     heard += alive ? 1 : 0;
   }
   if (voters != 0 && heard < voters / 2 + 1) {
+    if (loop.now() < until) {
+      loop.call_after(node.options().heartbeat_interval,
+                      [&node, &group, target, until, done = std::move(done)]() mutable {
+                        remove_member(node, group, target, until, std::move(done));
+                      });
+      return;
+    }
     return done(
         Status(ErrorCode::kPrecondition,
                fmt::format("removing node {} would leave {} of {} voters reachable, which is no quorum; bring the "
@@ -214,12 +240,23 @@ void remove_member(NodeImpl& node, Group& group, NodeId target, api::AdminDone d
     const std::string name = node_record_name(target);
     const std::string removed = encode_node_record({.id = target});
     const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
-    // The change itself is committed; the record only lets peers refuse the node's greetings. A leader that removed
-    // itself cannot write it any more.
+    // The change itself is committed; the record only lets peers refuse the node's greetings.
     group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
   };
   group.change_config({.steps = {{.kind = raft::ConfigStepKind::kRemove, .node = target}}, .context = {}},
                       std::move(forget));
+}
+
+// A leader that is to go hands over first, and whoever asked asks the next one. Alone it is refused.
+void remove_self(NodeImpl& node, Group& group, api::AdminDone done) {
+  if (group.core().membership().voters.size() < 2) {
+    return remove_member(node, group, node.identity().node, MonoTime(), std::move(done));
+  }
+  log::info("group {}: this node is to be removed -> handing leadership over", group.id());
+  group.transfer(kNobody, [&group, done = std::move(done)](const Status& status) mutable {
+    if (group.leads()) return done(status.with("leadership must move before its holder is removed"));
+    done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
+  });
 }
 
 }  // namespace
@@ -234,7 +271,9 @@ void NodeImpl::run_admin(const AdminCall& call, api::AdminDone done) {
     case api::MemberAction::kAddLearner:
       return add_member(*this, *group, call.change, std::move(done));
     case api::MemberAction::kRemove:
-      return remove_member(*this, *group, call.change.node, std::move(done));
+      if (call.change.node == identity_.node) return remove_self(*this, *group, std::move(done));
+      return remove_member(*this, *group, call.change.node,
+                           owner(call.group).loop().now() + options_.election_timeout_max, std::move(done));
     case api::MemberAction::kPromote:
       return group->change_config(
           {.steps = {{.kind = raft::ConfigStepKind::kPromote, .node = call.change.node}}, .context = {}},

@@ -63,6 +63,22 @@ std::vector<api::NodeRecord> Directory::all() const {
   return all;
 }
 
+void Directory::set_refusal(NodeId node, std::string why) {
+  const std::lock_guard lock(mutex_);
+  if (why.empty()) {
+    refusals_.erase(node);
+  } else {
+    refusals_[node] = std::move(why);
+  }
+}
+
+std::string Directory::refusal() const {
+  const std::lock_guard lock(mutex_);
+  if (refusals_.empty()) return {};
+  const auto& [node, why] = *refusals_.begin();
+  return fmt::format("Node {} does not talk to this one: {}", node, why);
+}
+
 uint64_t Directory::generation() const {
   const std::lock_guard lock(mutex_);
   return generation_;

@@ -30,9 +30,15 @@ class Directory {
   // Rises with every change.
   uint64_t generation() const;
 
+  // A node refuses to talk to us and says why; empty: it talks to us.
+  void set_refusal(NodeId node, std::string why);
+  // Why a node that refuses us does so; empty if none does.
+  std::string refusal() const;
+
  private:
   mutable std::mutex mutex_;
   std::map<NodeId, api::NodeRecord> records_;  // guarded by mutex_
+  std::map<NodeId, std::string> refusals_;     // guarded by mutex_
   uint64_t generation_ = 1;                    // guarded by mutex_
 };
 

@@ -200,12 +200,16 @@ std::unique_ptr<net::PeerLink> Worker::make_link(NodeId peer, const env::Address
   events.up = [this, peer, channel] {
     if (channel == net::Channel::kBulk) return;
     log::info("link to node {} is up", peer);
+    shared_.directory.set_refusal(peer, {});
     for (auto& [id, group] : groups_) group->step(raft::PeerReachable{.node = peer});
   };
   events.down = [this, peer, channel](bool gone) {
     if (channel == net::Channel::kMessages) peer_down(peer, gone);
   };
-  events.refused = [peer](const Status& why) { log::warn("node {} does not talk to us: {}", peer, why.message()); };
+  events.refused = [this, peer](const Status& why) {
+    log::warn("node {} does not talk to us: {}", peer, why.message());
+    shared_.directory.set_refusal(peer, why.message());
+  };
   return std::make_unique<net::PeerLink>(loop_, shared_.world.network, address, peer, std::move(hello),
                                          net::PeerLinkOptions{.frame_bytes_max = api::kPeerFrameBytesMax}, rng_.fork(),
                                          std::move(events));

@@ -42,6 +42,11 @@ def test_members_come_and_go():
         ctl(cluster, "member", "remove", leader.name)
         wait_for("another leader", lambda: cluster.leader() is not leader, 10)
         assert redis.Redis(port=new.resp).get("k0") == b"0"
+        # The removed node is told so when it comes back, and tells whoever asks.
+        leader.kill()
+        leader.start()
+        wait_for("the reason why it is not ready",
+                 lambda: "is not a member of this cluster" in http("GET", leader.http, "/readyz?verbose")[1], 10)
         assert "there is no node" in ctl(cluster, "member", "remove", "n9", ok=False)
 
 
