@@ -1,7 +1,11 @@
 #include "main/process.h"
 
 #include <fmt/core.h>
+#ifdef FLUX_JEMALLOC
 #include <jemalloc/jemalloc.h>
+#else
+#include <sanitizer/allocator_interface.h>
+#endif
 #include <pthread.h>
 
 #include <future>
@@ -21,12 +25,16 @@ uint64_t system_entropy() {
 
 // Bytes that the program has allocated, by the allocator's own account.
 uint64_t allocated_bytes() {
+#ifdef FLUX_JEMALLOC
   uint64_t epoch = 1;
   size_t size = sizeof(epoch);
   mallctl("epoch", &epoch, &size, &epoch, size);
   size_t allocated = 0;
   size = sizeof(allocated);
   return mallctl("stats.allocated", &allocated, &size, nullptr, 0) == 0 ? allocated : 0;
+#else
+  return __sanitizer_get_current_allocated_bytes();
+#endif
 }
 
 void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const node::NodeStats& node,

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BIN = pathlib.Path(os.environ.get("FLUXKV_BIN", ROOT / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("FLUX_TEST_BIN", ROOT / "build/release/bin"))
 
 
 def free_ports(count):
@@ -69,7 +69,7 @@ class Node:
         flags = ["server", "--name", self.name, "--data-dir", str(self.data),
                  "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
                  "--listen-http", f"127.0.0.1:{self.http}", "--engine", self.cluster.engine]
-        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + self.extra
+        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + os.environ.get("FLUX_TEST_FLAGS", "").split() + self.extra
 
     def start(self):
         assert self.process is None
