@@ -92,6 +92,10 @@ void configure(Level level, Format format, std::string_view node) {
   g_level.store(level, std::memory_order_relaxed);
 }
 
+void set_level(Level level) { g_level.store(level, std::memory_order_relaxed); }
+
+Level level() { return g_level.load(std::memory_order_relaxed); }
+
 bool enabled(Level level) { return level >= g_level.load(std::memory_order_relaxed); }
 
 void write(Level level, std::string_view line) {

@@ -24,6 +24,9 @@ Result<Format> parse_format(std::string_view name);
 // `node` is the name that every line carries; empty for tools.
 void configure(Level level, Format format, std::string_view node);
 
+// The level alone; any thread.
+void set_level(Level level);
+Level level();
 bool enabled(Level level);
 void write(Level level, std::string_view line);
 

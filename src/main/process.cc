@@ -12,6 +12,7 @@
 #include <random>
 
 #include "base/log.h"
+#include "main/live_settings.h"
 #include "node/join.h"
 #include "server/http/metrics.h"
 
@@ -38,7 +39,7 @@ uint64_t allocated_bytes() {
 }
 
 void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const node::NodeStats& node,
-                         const server::resp::DoorStats& resp, size_t connections) {
+                         const server::resp::DoorStats& resp) {
   server::http::MetricsBuilder builder;
   const auto number = [](uint64_t value) { return static_cast<double>(value); };
   builder.counter("fluxkv_wal_written_bytes_total", "Bytes written to the log, padding included.",
@@ -53,7 +54,7 @@ void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const 
                 node.log_full ? 1 : 0);
   builder.summary_seconds("fluxkv_wal_write_seconds", "Time to write one batch to the log.", node.sync.write_us);
   builder.summary_seconds("fluxkv_wal_sync_seconds", "Time to sync the log.", node.sync.sync_us);
-  builder.gauge("fluxkv_resp_connections", "Open RESP connections.", number(connections));
+  builder.gauge("fluxkv_resp_connections", "Open RESP connections.", number(resp.connections));
   builder.counter("fluxkv_resp_connections_total", "RESP connections accepted.", number(resp.connections_accepted));
   builder.counter("fluxkv_resp_connections_refused_total", "RESP connections over the limit.",
                   number(resp.connections_refused));
@@ -62,26 +63,6 @@ void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const 
   builder.counter("fluxkv_resp_protocol_errors_total", "RESP connections closed for bytes that are no request.",
                   number(resp.protocol_errors));
   for (prometheus::MetricFamily& family : builder.take()) families.push_back(std::move(family));
-}
-
-std::vector<server::resp::Setting> visible_settings(const ProcessOptions& options) {
-  const node::NodeOptions& node = options.node;
-  const auto fixed = [](std::string name, std::string value) {
-    return server::resp::Setting{.name = std::move(name), .get = [value] { return value; }, .set = nullptr};
-  };
-  return {
-      fixed("appendfsync", std::string(to_string(node.fsync))),
-      fixed("appendonly", "yes"),
-      fixed("bind", options.listen_resp.host),
-      fixed("databases", "1"),
-      fixed("dir", node.data_dir),
-      fixed("maxclients", fmt::format("{}", options.connections_max)),
-      fixed("maxmemory", fmt::format("{}", node.memory_bytes_max)),
-      fixed("maxmemory-policy", "noeviction"),
-      fixed("port", fmt::format("{}", options.listen_resp.port)),
-      fixed("save", ""),
-      fixed("timeout", "0"),
-  };
 }
 
 }  // namespace
@@ -150,12 +131,12 @@ Status NodeProcess::open_doors(const ProcessOptions& options) {
   FLUX_TRY(resp_, server::resp::Door::open(network_, services,
                                            {.listen = options.listen_resp,
                                             .connections_max = options.connections_max,
-                                            .settings = visible_settings(options)}));
+                                            .settings = visible_settings(
+                                                options, *node_, [this]() -> server::resp::Door& { return *resp_; })}));
   FLUX_TRY(http_, server::http::Door::open(network_, *loops_.front(), node_->admin(0),
                                            {.listen = options.listen_http,
                                             .extra_metrics = [this](std::vector<prometheus::MetricFamily>& families) {
-                                              add_process_metrics(families, node_->stats(), resp_->stats(),
-                                                                  resp_->connections());
+                                              add_process_metrics(families, node_->stats(), resp_->stats());
                                             }}));
   return {};
 }

@@ -18,10 +18,15 @@ class Admission {
   void set_draining() { draining_ = true; }
 
   uint64_t memory_used() const { return memory_used_; }
+  // 0: no ceiling.
   uint64_t memory_bytes_max() const { return memory_bytes_max_; }
+  void set_memory_bytes_max(uint64_t bytes) { memory_bytes_max_ = bytes; }
   bool log_full() const { return log_full_; }
   bool draining() const { return draining_; }
-  bool over_memory() const { return memory_bytes_max_ != 0 && memory_used_ > memory_bytes_max_; }
+  bool over_memory() const {
+    const uint64_t max = memory_bytes_max_;
+    return max != 0 && memory_used_ > max;
+  }
 
   // Definite: a refused write was not proposed. Writes that only erase pass the memory ceiling.
   Status check(bool erases_only) const {
@@ -30,13 +35,13 @@ class Admission {
     if (!erases_only && over_memory()) {
       return Status(ErrorCode::kOutOfMemory,
                     fmt::format("command not allowed when used memory ({} bytes) > 'max-memory' ({} bytes)",
-                                memory_used_.load(), memory_bytes_max_));
+                                memory_used_.load(), memory_bytes_max_.load()));
     }
     return {};
   }
 
  private:
-  const uint64_t memory_bytes_max_;
+  std::atomic<uint64_t> memory_bytes_max_;
   std::atomic<uint64_t> memory_used_ = 0;
   std::atomic<bool> log_full_ = false;
   std::atomic<bool> draining_ = false;

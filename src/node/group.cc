@@ -28,6 +28,7 @@ raft::Options raft_options(const NodeOptions& options, NodeId self) {
 // Makes the core's decisions readable in the debug log.
 class LogTracer final : public raft::Tracer {
  public:
+  bool listens() const override { return log::enabled(log::Level::kDebug); }
   void trace(std::string_view line) override { log::debug("{}", line); }
 };
 LogTracer g_tracer;  // stateless
@@ -89,8 +90,7 @@ Status Group::start(NodeId self, const raft::Membership& founding) {
   FLUX_RETURN_IF_ERROR(options.validate());
   log::info("group {} starts at {} applied={} log-last={} {}", id_, hard_state.term, base.last, restore.last,
             raft::to_string(base.membership));
-  core_ = std::make_unique<raft::Core>(options, std::move(restore), *this, rng_.fork(), host_.loop().now(),
-                                       log::enabled(log::Level::kDebug) ? &g_tracer : nullptr);
+  core_ = std::make_unique<raft::Core>(options, std::move(restore), *this, rng_.fork(), host_.loop().now(), &g_tracer);
   host_.wake(*this);
   return {};
 }

@@ -40,6 +40,9 @@ class Node {
   virtual env::Address peer_address() const = 0;
   virtual const Identity& identity() const = 0;
   virtual NodeStats stats() const = 0;
+  // The ceiling above which writes are refused; 0 is none. Any thread.
+  virtual uint64_t memory_bytes_max() const = 0;
+  virtual void set_memory_bytes_max(uint64_t bytes) = 0;
 
   // Hands leaderships over, then calls `done` on loop 0; at most a few seconds. Requests are served meanwhile.
   virtual void drain(env::Task done) = 0;

@@ -24,6 +24,8 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   env::Address peer_address() const override { return acceptor_->local(); }
   const Identity& identity() const override { return identity_; }
   NodeStats stats() const override;
+  uint64_t memory_bytes_max() const override { return admission_->memory_bytes_max(); }
+  void set_memory_bytes_max(uint64_t bytes) override { admission_->set_memory_bytes_max(bytes); }
   void drain(env::Task done) override;
   Status close() override;
 

@@ -51,6 +51,8 @@ namespace flux::raft {
 class Tracer {
  public:
   virtual ~Tracer() = default;
+  // Whether anybody reads; lines are not made otherwise.
+  virtual bool listens() const { return true; }
   virtual void trace(std::string_view line) = 0;
 };
 
@@ -254,7 +256,7 @@ class Core {
 
   template <typename... Args>
   void trace(fmt::format_string<Args...> format, Args&&... args) {
-    if (tracer_ != nullptr) tracer_->trace(fmt::format(format, std::forward<Args>(args)...));
+    if (tracer_ != nullptr && tracer_->listens()) tracer_->trace(fmt::format(format, std::forward<Args>(args)...));
   }
 
   const Options options_;

@@ -298,3 +298,57 @@ def test_expiry_leaves_at_its_time_on_every_node():
             other = redis.Redis(port=node.resp)
             wait_for("expiry", lambda o=other: o.exists(*[f"ttl:{i}" for i in range(200)]) == 0, 5)
         wait_for("removal", lambda: connection.dbsize() == 0, 5)
+
+
+def test_settings_change_while_the_server_runs():
+    with Cluster(1, flags=["--workers", "3"]) as cluster:
+        clients = [redis.Redis(port=cluster.nodes[0].resp) for _ in range(6)]
+        for i, client in enumerate(clients):
+            client.client_setname(f"client{i}")
+        first = clients[0]
+        # The connections lie on three loops, and each sees all of them.
+        for client in clients:
+            assert {f"client{i}" for i in range(6)} <= {c["name"] for c in client.client_list()}
+        assert first.info("clients")["connected_clients"] == 6
+
+        first.set("a", "1")
+        assert first.config_set("maxmemory", "1kb")
+        assert clients[3].config_get("maxmemory") == {"maxmemory": "1024"}
+        # The node looks at its memory several times a second.
+        wait_for("a refusal", lambda: refused(first, "OOM command not allowed when used memory", "SET", "b", "1"))
+        assert first.get("a") == b"1" and first.delete("a") == 1
+        assert first.config_set("maxmemory", "0")
+        assert first.set("b", "1")
+        assert first.config_set("loglevel", "debug") and first.config_get("loglevel") == {"loglevel": "debug"}
+        first.set("b", "2")
+        wait_for("debug lines", lambda: " D n1 " in cluster.nodes[0].log.read_text())
+        assert first.config_set("maxclients", 6)
+        assert refused(redis.Redis(port=cluster.nodes[0].resp), "max number of clients reached", "PING")
+        for name, value, why in [("maxmemory", "lots", "argument must be a memory value"),
+                                 ("maxmemory", "99999999999gb", "argument must be a memory value"),
+                                 ("loglevel", "loud", "must be one of the following"),
+                                 ("maxclients", "0", "must be a positive number"),
+                                 ("port", "1", "can't set immutable config"),
+                                 ("nonsense", "1", "Unknown option")]:
+            assert refused(first, why, "CONFIG", "SET", name, value), (name, value)
+        # All or nothing.
+        assert refused(first, "must be one of", "CONFIG", "SET", "maxmemory", "5gb", "loglevel", "loud")
+        assert first.config_get("maxmemory") == {"maxmemory": "0"}
+
+        # A scan whose every step comes over another connection sees each key once.
+        first.mset({f"{{tag}}{i}": i for i in range(300)})
+        seen, cursor, step = [], 0, 0
+        while step == 0 or cursor != 0:
+            cursor, keys = clients[step % 6].scan(cursor, count=10)
+            seen += keys
+            step += 1
+        assert sorted(seen) == sorted(first.keys("*")) and len(seen) == 301
+
+
+def refused(client, why, *command):
+    try:
+        client.execute_command(*command)
+    except redis.RedisError as error:
+        assert why in str(error), (command, error)
+        return True
+    return False

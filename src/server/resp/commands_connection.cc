@@ -154,9 +154,13 @@ void cmd_client(Session& session, Arguments arguments) {
     return session.reply([&](Reply& reply) { reply.verbatim(client_line(session.describe(), now)); });
   }
   if (equals_ignoring_case(sub, "list")) {
-    std::string lines;
-    for (const ClientInfo& client : session.context().clients()) lines += client_line(client, now);
-    return session.reply([&](Reply& reply) { reply.verbatim(lines); });
+    const uint64_t slot = session.open_slot();
+    return session.context().door.clients(
+        session.context().loop, [self = SessionPtr(&session), slot, now](const std::vector<ClientInfo>& clients) {
+          std::string lines;
+          for (const ClientInfo& client : clients) lines += client_line(client, now);
+          self->complete(slot, [&](Reply& reply) { reply.verbatim(lines); });
+        });
   }
   if (equals_ignoring_case(sub, "no-evict") || equals_ignoring_case(sub, "no-touch")) {
     if (!arity(session, arguments, 3)) return;

@@ -87,7 +87,7 @@ std::string info_section(std::string_view section, SessionContext& context, cons
     line("uptime_in_days", status.uptime_seconds / 86400);
   } else if (section == "clients") {
     out += "# Clients\r\n";
-    line("connected_clients", context.clients().size());
+    line("connected_clients", context.door.stats().connections);
     line("blocked_clients", 0);
   } else if (section == "memory") {
     out += "# Memory\r\n";
@@ -106,10 +106,11 @@ std::string info_section(std::string_view section, SessionContext& context, cons
     line("fluxkv_snapshot_index", group ? group->snapshot_index.value() : 0);
   } else if (section == "stats") {
     out += "# Stats\r\n";
-    line("total_connections_received", context.stats.connections_accepted);
-    line("total_commands_processed", context.stats.commands);
-    line("rejected_connections", context.stats.connections_refused);
-    line("total_error_replies", context.stats.errors);
+    const DoorStats stats = context.door.stats();
+    line("total_connections_received", stats.connections_accepted);
+    line("total_commands_processed", stats.commands);
+    line("rejected_connections", stats.connections_refused);
+    line("total_error_replies", stats.errors);
   } else if (section == "replication") {
     // Every node takes every command, so each is a master to its clients.
     out += "# Replication\r\n";
@@ -155,8 +156,8 @@ void config_get(Session& session, Arguments patterns) {
 }
 
 void config_set(Session& session, Arguments pairs) {
-  // All names are checked before anything changes.
-  std::vector<const Setting*> settings;
+  // All names and values are checked before anything changes.
+  std::vector<std::function<void()>> changes;
   for (size_t i = 0; i < pairs.size(); i += 2) {
     const auto& all = session.context().settings;
     const auto it = std::find_if(all.begin(), all.end(),
@@ -165,18 +166,18 @@ void config_set(Session& session, Arguments pairs) {
       return session.reply_error(
           fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", pairs[i].substr(0, 128)));
     }
-    if (!it->set) {
+    if (!it->prepare) {
       return session.reply_error(fmt::format(
           "ERR CONFIG SET failed (possibly related to argument '{}') - can't set immutable config", it->name));
     }
-    settings.push_back(&*it);
-  }
-  for (size_t i = 0; i < settings.size(); ++i) {
-    if (Status status = settings[i]->set(pairs[i * 2 + 1]); !status.ok()) {
-      return session.reply_error(fmt::format("ERR CONFIG SET failed (possibly related to argument '{}') - {}",
-                                             settings[i]->name, status.message()));
+    Result<std::function<void()>> change = it->prepare(pairs[i + 1]);
+    if (!change.ok()) {
+      return session.reply_error(fmt::format("ERR CONFIG SET failed (possibly related to argument '{}') - {}", it->name,
+                                             change.status().message()));
     }
+    changes.push_back(std::move(change).value());
   }
+  for (const std::function<void()>& change : changes) change();
   session.reply([](Reply& reply) { reply.ok(); });
 }
 

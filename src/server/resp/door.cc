@@ -7,9 +7,9 @@
 namespace flux::server::resp {
 namespace {
 
-class DoorImpl final : public Door {
+class DoorImpl final : public Door, public DoorView {
  public:
-  explicit DoorImpl(DoorOptions options) : options_(std::move(options)) {}
+  explicit DoorImpl(DoorOptions options) : options_(std::move(options)), connections_max_(options_.connections_max) {}
 
   Status open(env::Network& network, const std::vector<LoopServices>& services) {
     std::vector<env::Loop*> loops;
@@ -21,9 +21,9 @@ class DoorImpl final : public Door {
           .kv = *each.kv,
           .admin = *each.admin,
           .settings = options_.settings,
-          .cursors = per_loop.cursors,
+          .cursors = cursors_,
           .stats = per_loop.stats,
-          .clients = [&per_loop] { return clients_of(per_loop); },
+          .door = *this,
       });
     }
     FLUX_TRY(listener_,
@@ -36,36 +36,45 @@ class DoorImpl final : public Door {
 
   env::Address local() const override { return local_; }
   void stop_accepting() override { listener_.reset(); }
-  size_t connections() const override { return connections_; }
+  size_t connections_max() const override { return connections_max_; }
+  void set_connections_max(size_t count) override { connections_max_ = count; }
 
   DoorStats stats() const override {
-    DoorStats sum;
+    DoorStats sum{.connections = connections_};
     for (const auto& [loop, per_loop] : per_loop_) {
-      sum.connections_accepted += per_loop->stats.connections_accepted;
-      sum.connections_refused += per_loop->stats.connections_refused;
-      sum.commands += per_loop->stats.commands;
-      sum.errors += per_loop->stats.errors;
-      sum.protocol_errors += per_loop->stats.protocol_errors;
+      sum.connections_accepted += per_loop->stats.connections_accepted.value();
+      sum.connections_refused += per_loop->stats.connections_refused.value();
+      sum.commands += per_loop->stats.commands.value();
+      sum.errors += per_loop->stats.errors.value();
+      sum.protocol_errors += per_loop->stats.protocol_errors.value();
     }
     return sum;
   }
 
+  void clients(env::Loop& loop, ClientsDone done) override { gather(per_loop_.begin(), {}, loop, std::move(done)); }
+
  private:
   struct PerLoop {
-    ScanCursors cursors;
-    DoorStats stats;
+    LoopStats stats;
     std::unique_ptr<SessionContext> context;
     std::map<uint64_t, SessionPtr> sessions;
   };
 
-  static std::vector<ClientInfo> clients_of(const PerLoop& per_loop) {
-    std::vector<ClientInfo> clients;
-    for (const auto& [id, session] : per_loop.sessions) clients.push_back(session->describe());
-    return clients;
+  // Visits the loops from `next` on, each on its own thread, and ends on `home`.
+  using PerLoops = std::map<env::Loop*, std::unique_ptr<PerLoop>>;
+  void gather(PerLoops::const_iterator next, std::vector<ClientInfo> clients, env::Loop& home, ClientsDone done) {
+    const bool visited = next == per_loop_.end();
+    auto visit = [this, next, visited, clients = std::move(clients), &home, done = std::move(done)]() mutable {
+      if (visited) return done(clients);
+      for (const auto& [id, session] : next->second->sessions) clients.push_back(session->describe());
+      gather(std::next(next), std::move(clients), home, std::move(done));
+    };
+    if (per_loop_.size() == 1) return visit();
+    (visited ? home : *next->first).post(std::move(visit));
   }
 
   void accept(PerLoop& per_loop, std::unique_ptr<env::Stream> stream) {
-    if (connections_ >= options_.connections_max) {
+    if (connections_ >= connections_max_) {
       ++per_loop.stats.connections_refused;
       refuse(per_loop, std::move(stream));
       return;
@@ -97,7 +106,9 @@ class DoorImpl final : public Door {
 
   const DoorOptions options_;
   env::Address local_;
-  std::map<env::Loop*, std::unique_ptr<PerLoop>> per_loop_;  // fixed after open()
+  ScanCursors cursors_;
+  PerLoops per_loop_;  // fixed after open()
+  std::atomic<size_t> connections_max_;
   std::atomic<size_t> connections_ = 0;
   std::atomic<uint64_t> next_id_ = 1;
   std::unique_ptr<env::Listener> listener_;

@@ -35,7 +35,8 @@ class Door {
   virtual void stop_accepting() = 0;
   // Counters of all loops; may be called from any thread and is a little behind.
   virtual DoorStats stats() const = 0;
-  virtual size_t connections() const = 0;
+  virtual size_t connections_max() const = 0;
+  virtual void set_connections_max(size_t count) = 0;
 };
 
 }  // namespace flux::server::resp

@@ -165,6 +165,11 @@ class NoAdmin final : public api::AdminService {
   void transfer_leader(GroupId, NodeId, api::AdminDone) override {}
 };
 
+class NoDoor final : public DoorView {
+  DoorStats stats() const override { return {}; }
+  void clients(env::Loop&, ClientsDone done) override { done({}); }
+};
+
 class SessionTest : public ::testing::Test {
  protected:
   SessionTest() : session(new Session(context, std::make_unique<TestStream>(stream), 1, [] {})) {}
@@ -187,11 +192,10 @@ class SessionTest : public ::testing::Test {
   NoAdmin admin;
   std::vector<Setting> settings;
   ScanCursors cursors;
-  DoorStats stats;
+  LoopStats stats;
+  NoDoor door;
   SessionContext context{
-      .loop = loop, .kv = kv, .admin = admin, .settings = settings, .cursors = cursors, .stats = stats, .clients = [] {
-        return std::vector<ClientInfo>();
-      }};
+      .loop = loop, .kv = kv, .admin = admin, .settings = settings, .cursors = cursors, .stats = stats, .door = door};
   TestStream::State stream;
   TestStream::State dummy_state;
   TestStream dummy{dummy_state};

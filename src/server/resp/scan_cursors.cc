@@ -23,6 +23,7 @@ uint64_t ScanCursors::remember(std::string_view encoded_key) {
   const auto low = static_cast<unsigned char>(encoded_key[1]);
   const uint64_t slot = (uint64_t{high} << 8) | low;
   const uint64_t cursor = kMark | (slot << kHashBits) | hash48(encoded_key);
+  const std::lock_guard lock(mutex_);
   if (keys_.insert_or_assign(cursor, std::string(encoded_key)).second) oldest_first_.push_back(cursor);
   if (oldest_first_.size() > kRememberedMax) {
     keys_.erase(oldest_first_.front());
@@ -33,8 +34,11 @@ uint64_t ScanCursors::remember(std::string_view encoded_key) {
 
 std::optional<ScanCursors::Place> ScanCursors::find(uint64_t cursor) const {
   if (cursor == 0) return Place{};
-  const auto it = keys_.find(cursor);
-  if (it != keys_.end()) return Place{.start = it->second, .after = true};
+  {
+    const std::lock_guard lock(mutex_);
+    const auto it = keys_.find(cursor);
+    if (it != keys_.end()) return Place{.start = it->second, .after = true};
+  }
   const uint64_t slot = (cursor & ~kMark) >> kHashBits;
   if ((cursor & kMark) == 0 || slot >= api::kSlotCount) return std::nullopt;
   return Place{.start = api::slot_start(static_cast<uint16_t>(slot)), .after = false};

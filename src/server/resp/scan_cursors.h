@@ -5,11 +5,12 @@
 // A door remembers the keys of the cursors it handed out lately. A cursor it does not remember (another node's, or an
 // old one) goes on at the beginning of its slot: some keys may come twice, as SCAN allows, and none is missed.
 //
-// Owned by one loop.
+// Thread-safe: all loops of a door share one, as a client may come back on another connection.
 #pragma once
 
 #include <cstdint>
 #include <deque>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,8 +32,9 @@ class ScanCursors {
 
  private:
   static constexpr size_t kRememberedMax = 16'384;
-  std::unordered_map<uint64_t, std::string> keys_;
-  std::deque<uint64_t> oldest_first_;
+  mutable std::mutex mutex_;
+  std::unordered_map<uint64_t, std::string> keys_;  // guarded by mutex_
+  std::deque<uint64_t> oldest_first_;               // guarded by mutex_
 };
 
 }  // namespace flux::server::resp

@@ -16,6 +16,7 @@
 #include <string>
 
 #include "api/admin_service.h"
+#include "base/counter.h"
 #include "env/net.h"
 #include "server/resp/command.h"
 #include "server/resp/parser.h"
@@ -38,19 +39,41 @@ struct ClientInfo {
   size_t unsent_bytes = 0;
 };
 
-// A setting that CONFIG GET shows and CONFIG SET may change.
+// A setting that CONFIG GET shows and CONFIG SET may change. Any thread.
 struct Setting {
   std::string name;
   std::function<std::string()> get;
-  std::function<Status(std::string_view)> set;  // null: fixed while the server runs
+  // Checks a value and returns what makes it so. Null: fixed while the server runs.
+  std::function<Result<std::function<void()>>(std::string_view)> prepare;
 };
 
 struct DoorStats {
+  uint64_t connections = 0;  // now
   uint64_t connections_accepted = 0;
   uint64_t connections_refused = 0;
   uint64_t commands = 0;
   uint64_t errors = 0;
   uint64_t protocol_errors = 0;
+};
+
+// What a loop's sessions count.
+struct LoopStats {
+  Counter connections_accepted;
+  Counter connections_refused;
+  Counter commands;
+  Counter errors;
+  Counter protocol_errors;
+};
+
+// The door as its sessions see it: all loops together.
+class DoorView {
+ public:
+  virtual ~DoorView() = default;
+  // Any thread; a little behind.
+  virtual DoorStats stats() const = 0;
+  // `done` is called on `loop`.
+  using ClientsDone = absl::AnyInvocable<void(const std::vector<ClientInfo>&)>;
+  virtual void clients(env::Loop& loop, ClientsDone done) = 0;
 };
 
 // What the sessions of one loop share.
@@ -60,8 +83,8 @@ struct SessionContext {
   api::AdminService& admin;
   const std::vector<Setting>& settings;
   ScanCursors& cursors;
-  DoorStats& stats;
-  std::function<std::vector<ClientInfo>()> clients;  // of this loop
+  LoopStats& stats;
+  DoorView& door;
 };
 
 class Session final : public env::StreamHandler,
