@@ -31,9 +31,9 @@ std::optional<uint64_t> parse_memory(std::string_view text) {
     std::string_view name;
     uint64_t bytes;
   };
-  static constexpr Unit kUnits[] = {{"", 1},          {"b", 1},           {"k", 1'000},         {"kb", 1_KiB},
-                                    {"m", 1'000'000}, {"mb", 1_MiB},      {"g", 1'000'000'000}, {"gb", 1_GiB},
-                                    {"kib", 1_KiB},   {"mib", 1_MiB},     {"gib", 1_GiB}};
+  static constexpr Unit kUnits[] = {{"", 1},          {"b", 1},       {"k", 1'000},         {"kb", 1_KiB},
+                                    {"m", 1'000'000}, {"mb", 1_MiB},  {"g", 1'000'000'000}, {"gb", 1_GiB},
+                                    {"kib", 1_KiB},   {"mib", 1_MiB}, {"gib", 1_GiB}};
   for (const Unit& known : kUnits) {
     if (known.name != unit) continue;
     if (value > UINT64_MAX / known.bytes) return std::nullopt;
@@ -75,8 +75,7 @@ Setting max_memory(node::Node& node) {
     if (!bytes) return Status(ErrorCode::kInvalidArgument, "argument must be a memory value");
     return std::function<void()>([&node, bytes = *bytes] { node.set_memory_bytes_max(bytes); });
   };
-  return {
-      .name = "maxmemory", .get = [&node] { return std::to_string(node.memory_bytes_max()); }, .prepare = prepare};
+  return {.name = "maxmemory", .get = [&node] { return std::to_string(node.memory_bytes_max()); }, .prepare = prepare};
 }
 
 Setting max_clients(std::function<server::resp::Door&()> door) {
@@ -88,9 +87,7 @@ Setting max_clients(std::function<server::resp::Door&()> door) {
     }
     return std::function<void()>([door, count] { door().set_connections_max(count); });
   };
-  return {.name = "maxclients",
-          .get = [door] { return std::to_string(door().connections_max()); },
-          .prepare = prepare};
+  return {.name = "maxclients", .get = [door] { return std::to_string(door().connections_max()); }, .prepare = prepare};
 }
 
 }  // namespace
