@@ -34,6 +34,8 @@ int main_of(int argc, char** argv) {
   add_data_commands(app, common, run);
   add_wal_commands(app, run);
   add_bench_command(app, common, run);
+  add_verify_command(app, common, run);
+  add_chaos_command(app, common, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -29,6 +29,8 @@ void add_status_commands(CLI::App& app, const Common& common, Run& run);
 void add_data_commands(CLI::App& app, const Common& common, Run& run);
 void add_wal_commands(CLI::App& app, Run& run);
 void add_bench_command(CLI::App& app, const Common& common, Run& run);
+void add_verify_command(CLI::App& app, const Common& common, Run& run);
+void add_chaos_command(CLI::App& app, const Common& common, Run& run);
 
 Result<std::vector<env::Address>> parse_endpoints(const std::string& text);
 // The body that the first endpoint that answers gives. An HTTP error is its message as a Status.

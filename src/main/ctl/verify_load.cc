@@ -1,0 +1,197 @@
+#include "main/ctl/verify_load.h"
+
+#include <fmt/core.h>
+
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "main/ctl/client.h"
+
+namespace flux::main::ctl {
+namespace {
+
+using history::Kind;
+using history::Operation;
+using history::Outcome;
+
+// How long the last reads may take: whatever was broken must have come back by then.
+constexpr Micros kLastReadsTimeout = Millis(30'000);
+// Pause before a server that could not be reached is tried again.
+constexpr Micros kReconnectPause = Millis(20);
+
+int64_t now_us() {
+  return std::chrono::duration_cast<Micros>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Registers take SET, SETNX, GETSET and DEL; counters take INCRBY; lists take APPEND. A list shows every element once
+// or the store has run an append twice.
+enum class KeyUse : uint8_t { kRegister, kCounter, kList };
+KeyUse use_of(uint64_t key) { return static_cast<KeyUse>(key % 3); }
+
+std::vector<std::string> request_of(const Operation& operation) {
+  switch (operation.kind) {
+    case Kind::kGet:
+      return {"GET", operation.key};
+    case Kind::kSet:
+      return {"SET", operation.key, operation.argument};
+    case Kind::kSetNx:
+      return {"SETNX", operation.key, operation.argument};
+    case Kind::kGetSet:
+      return {"GETSET", operation.key, operation.argument};
+    case Kind::kDelete:
+      return {"DEL", operation.key};
+    case Kind::kAdd:
+      return {"INCRBY", operation.key, operation.argument};
+    case Kind::kAppend:
+      return {"APPEND", operation.key, operation.argument};
+  }
+  return {};
+}
+
+// What an answer says of the operation. An error that may have happened all the same begins with UNKNOWN; every other
+// is definite.
+void take_answer(Operation& operation, const RespValue& answer) {
+  switch (answer.kind) {
+    case RespValue::Kind::kError:
+      operation.outcome = answer.text.starts_with("UNKNOWN") ? Outcome::kUnknown : Outcome::kFailed;
+      return;
+    case RespValue::Kind::kInteger:
+      operation.result = std::to_string(answer.integer);
+      break;
+    case RespValue::Kind::kBulk:
+      operation.result = answer.text;
+      break;
+    default:
+      break;
+  }
+  operation.outcome = Outcome::kOk;
+}
+
+class LoadClient {
+ public:
+  LoadClient(const VerifyLoadOptions& options, uint64_t number, VerifyProgress& progress)
+      : options_(options), number_(number), progress_(progress), rng_(options.seed * 1'000'003 + number) {}
+
+  void run(const std::atomic<bool>& stop) {
+    while (!stop) {
+      if (!connected()) {
+        std::this_thread::sleep_for(kReconnectPause);
+        continue;
+      }
+      perform(draw());
+      if (options_.think.count() > 0) {
+        std::this_thread::sleep_for(
+            Micros(static_cast<int64_t>(rng_.below(static_cast<uint64_t>(options_.think.count())))));
+      }
+    }
+  }
+
+  // One operation; false if it was not answered with a result.
+  bool perform(Operation operation) {
+    operation.client = number_;
+    operation.number = ++operations_;
+    operation.called_us = now_us();
+    const Result<RespValue> answer = connection_->call(request_of(operation));
+    operation.returned_us = now_us();
+    if (answer.ok()) {
+      take_answer(operation, *answer);
+    } else {
+      operation.outcome = Outcome::kUnknown;
+      connection_.reset();  // a late answer must not be taken for the next one's
+    }
+    const bool ok = operation.outcome == Outcome::kOk;
+    ++(ok ? progress_.ok : operation.outcome == Outcome::kFailed ? progress_.failed : progress_.unknown);
+    seen_.push_back(std::move(operation));
+    return ok;
+  }
+
+  bool connected() {
+    if (connection_ != nullptr) return true;
+    const env::Address& server = options_.servers[(number_ + attempts_++) % options_.servers.size()];
+    Result<std::unique_ptr<RespClient>> connection = RespClient::connect(server, options_.timeout);
+    if (connection.ok()) connection_ = std::move(connection).value();
+    return connection_ != nullptr;
+  }
+
+  history::History take() { return std::move(seen_); }
+
+ private:
+  Operation draw() {
+    const uint64_t key = rng_.below(options_.keys);
+    Operation operation;
+    operation.key = fmt::format("{}{}", options_.prefix, key);
+    if (rng_.chance(0.35)) return operation;  // kGet
+    const std::string unique = fmt::format("{}.{}", number_, operations_ + 1);
+    switch (use_of(key)) {
+      case KeyUse::kRegister: {
+        static constexpr Kind kWrites[] = {Kind::kSet, Kind::kSet, Kind::kSet, Kind::kSetNx, Kind::kGetSet,
+                                           Kind::kDelete};
+        operation.kind = kWrites[rng_.below(std::size(kWrites))];
+        if (operation.kind != Kind::kDelete) operation.argument = unique;
+        break;
+      }
+      case KeyUse::kCounter:
+        // Amounts that differ: a sum then tells which of them it holds.
+        operation.kind = Kind::kAdd;
+        operation.argument = std::to_string(rng_.between(1, 1'000'000'000));
+        break;
+      case KeyUse::kList:
+        operation.kind = Kind::kAppend;
+        operation.argument = unique + ";";
+        break;
+    }
+    return operation;
+  }
+
+  const VerifyLoadOptions& options_;
+  const uint64_t number_;
+  VerifyProgress& progress_;
+  Rng rng_;
+  std::unique_ptr<RespClient> connection_;
+  uint64_t attempts_ = 0;
+  uint64_t operations_ = 0;
+  history::History seen_;
+};
+
+}  // namespace
+
+Result<history::History> run_verify_load(const VerifyLoadOptions& options, const std::atomic<bool>& stop,
+                                         VerifyProgress& progress) {
+  std::vector<std::unique_ptr<LoadClient>> clients;
+  std::vector<std::thread> threads;
+  for (uint64_t i = 0; i < options.clients; ++i) {
+    clients.push_back(std::make_unique<LoadClient>(options, i + 1, progress));
+    threads.emplace_back([client = clients.back().get(), &stop] { client->run(stop); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  history::History all;
+  for (const auto& client : clients) {
+    history::History part = client->take();
+    std::move(part.begin(), part.end(), std::back_inserter(all));
+  }
+  // Whatever is still on its way may land between these reads; that is what an unknown outcome means.
+  LoadClient last(options, options.clients + 1, progress);
+  const int64_t until = now_us() + kLastReadsTimeout.count();
+  for (uint64_t key = 0; key < options.keys; ++key) {
+    for (bool done = false; !done;) {
+      if (now_us() > until) return Status(ErrorCode::kUnavailable, "the last reads were not answered within 30 s");
+      Operation read;
+      read.key = fmt::format("{}{}", options.prefix, key);
+      done = last.connected() && last.perform(std::move(read));
+      if (!done) std::this_thread::sleep_for(kReconnectPause);
+    }
+  }
+  history::History reads = last.take();
+  std::move(reads.begin(), reads.end(), std::back_inserter(all));
+  LoadClient cleaner(options, options.clients + 2, progress);
+  for (uint64_t key = 0; key < options.keys; ++key) {
+    Operation erase;
+    erase.key = fmt::format("{}{}", options.prefix, key);
+    erase.kind = Kind::kDelete;
+    if (cleaner.connected()) cleaner.perform(std::move(erase));
+  }
+  return all;
+}
+
+}  // namespace flux::main::ctl
