@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "env/posix/asio_loop.h"
 #include "env/posix/asio_network.h"
+#include "main/ctl/bench_values.h"
 #include "main/ctl/client.h"
 #include "main/ctl/commands.h"
 
@@ -106,8 +107,12 @@ class Client final : public env::StreamHandler {
 class BenchThread {
  public:
   BenchThread(const BenchOptions& options, std::vector<env::Address> servers, uint64_t number, const Zipf* zipf)
-      : options_(options), servers_(std::move(servers)), number_(number), zipf_(zipf), rng_(options.seed + number) {
-    value_.assign(options.value_size, 'v');
+      : options_(options),
+        servers_(std::move(servers)),
+        number_(number),
+        zipf_(zipf),
+        rng_(options.seed + number),
+        values_(options.value_size) {
     share_ = options.connections / options.threads + (number < options.connections % options.threads ? 1 : 0);
     // --load: this thread's part of the key space, in order.
     next_key_ = options.key_space * number / options.threads;
@@ -138,7 +143,7 @@ class BenchThread {
     key_.clear();
     fmt::format_to(std::back_inserter(key_), "key:{:0{}}", rank, options_.key_size - 4);
     if (read) return append_request(out, {"GET", key_});
-    append_request(out, {"SET", key_, value_});
+    append_request(out, {"SET", key_, values_.of(rank)});
   }
   bool wants_more() const {
     if (stopping_) return false;
@@ -241,8 +246,8 @@ class BenchThread {
   env::AsioNetwork network_;
   uint64_t share_ = 0;
   std::vector<std::unique_ptr<Client>> clients_;
+  const BenchValues values_;
   std::string key_;
-  std::string value_;
   uint64_t next_key_ = 0;
   uint64_t end_key_ = 0;
   uint64_t sent_ = 0;
