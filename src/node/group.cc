@@ -202,7 +202,11 @@ void Group::step_inputs() {
 }
 
 void Group::take_updates() {
-  while (core_->has_update()) updates_.push_back(core_->take_update());
+  // One bounded piece of what is committed a turn: a node that has much to catch up with goes on answering its peers.
+  while (core_->has_update()) {
+    updates_.push_back(core_->take_update());
+    if (!updates_.back().committed.empty()) break;
+  }
 }
 
 void Group::send_now() {

@@ -48,7 +48,7 @@ struct Options {
   // Proposals are refused with kOverloaded while more than this is not committed.
   size_t uncommitted_bytes_max = 64_MiB;
   // One Update::committed carries at most this much (or one larger entry).
-  size_t committed_bytes_max = 4_MiB;
+  size_t committed_bytes_max = 1_MiB;
   // Entry bodies kept in memory for followers and apply. What is not committed and durable yet is kept beyond it.
   size_t tail_bytes_max = 8_MiB;
 
