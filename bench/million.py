@@ -119,8 +119,8 @@ def main():
     options = parser.parse_args()
     rows = [redis_peer("always")] + [fluxkv(engine, options.nodes) for engine in ("memory", "rocksdb")]
     print(f"{KEYS} keys of 16 B with values of 128 B; memory is of the largest node, disk of one\n")
-    heads = {"load s": 8, "RSS MB": 8, "B/key": 7, "used MB": 9, "disk MB": 9, "read s": 8, "ready s": 9, "RSS then": 10,
-             "used then": 11}
+    heads = {"load s": 8, "RSS MB": 8, "B/key": 7, "used MB": 9, "disk MB": 9, "read s": 8, "ready s": 9,
+             "RSS then": 10, "used then": 11}
     print(f"{'system':<18}" + "".join(f"{head:>{width}}" for head, width in heads.items()))
     for row in rows:
         cells = [f"{row['load']:.1f}", f"{row['rss'] / 1e6:.0f}", f"{(row['rss'] - row['empty_rss']) / KEYS:.0f}",
@@ -128,9 +128,9 @@ def main():
                  f"{row['ready']:.2f}" if "redis" not in row["system"] else "-", f"{row['rss_after'] / 1e6:.0f}",
                  f"{row['used_after'] / 1e6:.0f}"]
         print(f"{row['system']:<18}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, heads.values())))
-    print("\nB/key: growth of the resident memory; used: by INFO memory; read, ready: from the start after SIGKILL to the\n"
-          "first served read and to /readyz of all nodes; then: after that start. DBSIZE and a sample of values were right\n"
-          "before the kill and after the start.")
+    print("\nB/key: growth of the resident memory; used: by INFO memory; read, ready: from the start after SIGKILL to\n"
+          "the first served read and to /readyz of all nodes; then: after that start. DBSIZE and a sample of values were\n"
+          "right before the kill and after the start.")
     for row in rows:
         parts = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in sorted(row["disk"].items()) if size > 500_000)
         print(f"disk of {row['system']} in MB: {parts}")
