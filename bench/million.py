@@ -129,8 +129,8 @@ def main():
                  f"{row['used_after'] / 1e6:.0f}"]
         print(f"{row['system']:<18}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, heads.values())))
     print("\nB/key: growth of the resident memory; used: by INFO memory; read, ready: from the start after SIGKILL to\n"
-          "the first served read and to /readyz of all nodes; then: after that start. DBSIZE and a sample of values were\n"
-          "right before the kill and after the start.")
+          "the first served read and to /readyz of all nodes; then: after that start. DBSIZE and a sample of values\n"
+          "were right before the kill and after the start.")
     for row in rows:
         parts = ", ".join(f"{name} {size / 1e6:.0f}" for name, size in sorted(row["disk"].items()) if size > 500_000)
         print(f"disk of {row['system']} in MB: {parts}")
