@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-BIN = pathlib.Path(os.environ.get("FLUX_TEST_BIN", ROOT / "build/release/bin"))
+BIN = pathlib.Path(os.environ.get("FLUX_BIN", ROOT / "build/release/bin"))
 
 
 def free_ports(count):
