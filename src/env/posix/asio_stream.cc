@@ -52,10 +52,11 @@ class AsioStream::Impl final : public AsioLoop::Flushable, public std::enable_sh
   void resume_reading() {
     if (!paused_) return;
     paused_ = false;
-    // Input that was held back may be complete already, so the handler hears of it without waiting for more.
-    if (!unconsumed_.empty()) {
+    // Input that was held back may be complete already, so the handler hears of it without waiting for more. Inside a
+    // call of the handler it is not known yet whether any is left.
+    if (delivering_ || !unconsumed_.empty()) {
       loop_.post([self = shared_from_this()] {
-        if (!self->closed_ && !self->paused_) self->deliver_unconsumed();
+        if (!self->closed_ && !self->paused_ && !self->unconsumed_.empty()) self->deliver_unconsumed();
         self->wait_readable();
       });
       return;
@@ -143,8 +144,7 @@ class AsioStream::Impl final : public AsioLoop::Flushable, public std::enable_sh
       taken += n;
       if (kept == 0) {
         const std::string_view data(loop_.scratch(), n);
-        const size_t consumed = handler_->on_data(*owner_, data);
-        FLUX_CHECK(consumed <= n);
+        const size_t consumed = hand_over(data);
         if (consumed < n && !closed_) unconsumed_.assign(data.substr(consumed));
       } else {
         deliver_unconsumed();
@@ -157,10 +157,18 @@ class AsioStream::Impl final : public AsioLoop::Flushable, public std::enable_sh
     wait_readable();
   }
 
+  // How much of it the handler consumed.
+  size_t hand_over(std::string_view data) {
+    delivering_ = true;
+    const size_t consumed = handler_->on_data(*owner_, data);
+    delivering_ = false;
+    FLUX_CHECK(consumed <= data.size());
+    return consumed;
+  }
+
   void deliver_unconsumed() {
     if (handler_ == nullptr) return;
-    const size_t consumed = handler_->on_data(*owner_, unconsumed_);
-    FLUX_CHECK(consumed <= unconsumed_.size());
+    const size_t consumed = hand_over(unconsumed_);
     if (consumed == unconsumed_.size()) {
       unconsumed_.clear();
       if (unconsumed_.capacity() > kKeptCapacity) unconsumed_.shrink_to_fit();
@@ -197,7 +205,8 @@ class AsioStream::Impl final : public AsioLoop::Flushable, public std::enable_sh
   bool waiting_readable_ = false;
   bool waiting_writable_ = false;
   bool paused_ = false;
-  bool above_ = false;  // output has been over the high-water mark and on_drained() is owed
+  bool delivering_ = false;  // inside a call of the handler's on_data
+  bool above_ = false;       // output has been over the high-water mark and on_drained() is owed
   bool closing_ = false;
   bool closed_ = false;
   std::string peer_;

@@ -186,6 +186,45 @@ TEST(AsioNetwork, input_over_the_limit_closes_the_stream) {
   EXPECT_TRUE(server->closed);
 }
 
+// Takes one line at a time, and pauses while it answers.
+class OneLineAtATime : public StreamHandler {
+ public:
+  explicit OneLineAtATime(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) { stream_->set_handler(this); }
+  size_t on_data(Stream& stream, std::string_view data) override {
+    const size_t end = data.find('\n');
+    if (end == std::string_view::npos) return 0;
+    stream.pause_reading();
+    stream.send(data.substr(0, end + 1));
+    stream.resume_reading();
+    return end + 1;
+  }
+  void on_closed(Stream&, const Status&) override {}
+
+ private:
+  std::unique_ptr<Stream> stream_;
+};
+
+TEST(AsioNetwork, what_is_left_when_reading_resumes_is_given_again_without_more) {
+  AsioLoop loop;
+  AsioNetwork network;
+  std::unique_ptr<OneLineAtATime> server;
+  auto listener = network.listen({&loop}, {"127.0.0.1", 0}, {}, [&](Loop&, std::unique_ptr<Stream> stream) {
+    server = std::make_unique<OneLineAtATime>(std::move(stream));
+  });
+  ASSERT_TRUE(listener.ok());
+  const std::string lines = "one\ntwo\nthree\n";
+  Collector collector(loop, lines.size());
+  std::unique_ptr<Stream> client;
+  network.connect(loop, (*listener)->local(), {}, Millis(5000), [&](Result<std::unique_ptr<Stream>> stream) {
+    client = std::move(stream).value();
+    client->set_handler(&collector);
+    client->send(lines);
+  });
+  loop.call_after(Millis(5000), [&] { loop.stop(); });
+  loop.run();
+  EXPECT_EQ(collector.received, lines);
+}
+
 TEST(AsioNetwork, nobody_listening_is_told_apart) {
   AsioLoop loop;
   AsioNetwork network;
