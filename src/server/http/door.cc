@@ -64,6 +64,7 @@ class Connection final : public env::StreamHandler, public std::enable_shared_fr
 
  private:
   void begin_request() {
+    head_ = false;
     parser_.emplace();
     parser_->eager(true);
     parser_->header_limit(kHeaderBytesMax);
@@ -81,9 +82,10 @@ class Connection final : public env::StreamHandler, public std::enable_shared_fr
     request.body = message.body();
     keep_alive_ = message.keep_alive();
     head_ = message.method() == beast::verb::head;
-    if (Status status = parse_target(target, request); !status.ok()) return send(error_response(status));
+    // What stands behind this request waits; send() lets it come.
     answering_ = true;
     stream_->pause_reading();
+    if (Status status = parse_target(target, request); !status.ok()) return send(error_response(status));
     route(request, admin_, options_,
           [self = shared_from_this()](Response response) { self->send(std::move(response)); });
   }

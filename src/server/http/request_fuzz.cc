@@ -1,0 +1,52 @@
+// HTTP requests as hostile bytes: whatever arrives is answered the same however it is cut, keeps no more memory than
+// the limits say, and does not outstay its time. The first byte chooses the cuts.
+#include "base/rng.h"
+#include "env/testing/fake_net.h"
+#include "server/http/door.h"
+#include "server/testing/fake_admin.h"
+
+namespace {
+
+using namespace flux;
+
+struct Outcome {
+  std::string sent;
+  bool closed = false;
+  size_t changes = 0;
+  size_t transfers = 0;
+  bool operator==(const Outcome&) const = default;
+};
+
+// Pieces of at most `piece_max` bytes; 0: all at once.
+Outcome run(std::string_view bytes, uint64_t seed, size_t piece_max) {
+  env::testing::FakeLoop loop;
+  env::testing::FakeNetwork network;
+  server::testing::FakeAdmin admin(loop);
+  const auto door = server::http::Door::open(network, loop, admin, {}).value();
+  const auto wire = network.dial();
+  Rng rng(seed);
+  while (!bytes.empty()) {
+    const size_t piece = piece_max == 0 ? bytes.size() : std::min<size_t>(bytes.size(), rng.between(1, piece_max));
+    wire->give(bytes.substr(0, piece));
+    bytes.remove_prefix(piece);
+  }
+  FLUX_CHECK(piece_max == 0 || wire->kept_bytes_max() <= 16_KiB + piece_max);
+  Outcome outcome{.sent = wire->sent(),
+                  .closed = wire->closed(),
+                  .changes = admin.changes.size(),
+                  .transfers = admin.transfers.size()};
+  loop.advance(Millis(10'000));
+  FLUX_CHECK(wire->closed());
+  return outcome;
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size < 1 || size > 100'000) return 0;
+  const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
+  const Outcome whole = run(bytes, 0, 0);
+  const Outcome cut = run(bytes, data[0], 1 + data[0] % 64 * (data[0] % 64));
+  FLUX_CHECK(whole == cut, "whole: {} {}\ncut: {} {}", whole.closed, whole.sent, cut.closed, cut.sent);
+  return 0;
+}
