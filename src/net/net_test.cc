@@ -3,6 +3,7 @@
 
 #include "env/posix/asio_loop.h"
 #include "env/posix/asio_network.h"
+#include "env/testing/fake_net.h"
 #include "net/peer_acceptor.h"
 #include "net/peer_link.h"
 
@@ -161,6 +162,29 @@ TEST_F(NetTest, another_node_at_the_address_is_refused) {
   loop.run();
   EXPECT_FALSE(timed_out);
   EXPECT_NE(why.message().find("expected node 3"), std::string::npos) << why.to_string();
+}
+
+// A peer that does not wait to be accepted: greeting and first frame in one piece.
+TEST(Acceptor, the_limit_of_a_greeting_ends_with_it) {
+  env::testing::FakeLoop loop;
+  env::testing::FakeNetwork network;
+  Receiver receiver;
+  const auto acceptor = PeerAcceptor::listen(network, {&loop}, {"h", 1}, {.frame_bytes_max = 1_MiB}, receiver).value();
+  std::string bytes;
+  FrameWriter writer(bytes);
+  writer.message(kHelloType, 0, encode_hello(hello_of(1)));
+  writer.finish();
+  const std::string note(2 * kHelloBytesMax, 'n');
+  writer.message(kNote, 0, note);
+  writer.finish();
+  const auto wire = network.dial();
+  wire->give(bytes);
+  EXPECT_FALSE(wire->closed());
+  EXPECT_EQ(receiver.notes, note);
+  // Who has not greeted gets no further than a greeting's length.
+  const auto stranger = network.dial();
+  stranger->give(bytes.substr(bytes.size() - note.size() - 20));
+  EXPECT_TRUE(stranger->closed());
 }
 
 class Garbage : public env::StreamHandler {

@@ -93,10 +93,10 @@ void Connection::start() {
 size_t Connection::on_data(env::Stream&, std::string_view data) {
   if (closing_) return data.size();
   const auto self = shared_from_this();
-  // Before the greeting nobody may make us keep more than a greeting.
-  const size_t frame_bytes_max = greeted_ ? acceptor_.options().frame_bytes_max : kHelloBytesMax;
   size_t consumed = 0;
   while (true) {
+    // Before the greeting nobody may make us keep more than a greeting.
+    const size_t frame_bytes_max = greeted_ ? acceptor_.options().frame_bytes_max : kHelloBytesMax;
     std::string_view messages;
     const Result<size_t> taken = take_frame(data.substr(consumed), frame_bytes_max, messages);
     if (!taken.ok()) return close(taken.status()), data.size();
