@@ -96,7 +96,10 @@ Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& r
 }
 
 void Sessions::finish(Draft& draft, const api::SessionRef& ref, Version now, const api::WriteReply& reply) {
-  Session& session = by_client_.at(ref.client);
+  const auto it = by_client_.find(ref.client);
+  // The request itself may have closed its session, or opened others until this one made room: no retry is possible.
+  if (it == by_client_.end()) return;
+  Session& session = it->second;
   std::string encoded;
   encode_results(encoded, reply);
   if (encoded.size() > api::kSessionReplyBytesMax) {

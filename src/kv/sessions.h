@@ -28,7 +28,7 @@ class Sessions {
   enum class Verdict : uint8_t { kRun, kAnswered };
   // Whether a request must be run. kAnswered: `reply` holds the earlier reply, kStaleRequest or kSessionExpired.
   Result<Verdict> begin(Draft& draft, const api::SessionRef& ref, Version now, api::WriteReply& reply);
-  // Keeps the reply of a request that begin() let run.
+  // Keeps the reply of a request that begin() let run, unless the request has ended its own session.
   void finish(Draft& draft, const api::SessionRef& ref, Version now, const api::WriteReply& reply);
 
   size_t size() const { return by_client_.size(); }

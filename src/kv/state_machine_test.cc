@@ -281,6 +281,19 @@ TEST_F(StateMachineTest, the_least_recently_used_session_makes_room) {
   EXPECT_EQ(in_session(2, 1, increment).status.code(), ErrorCode::kSessionExpired);
 }
 
+TEST_F(StateMachineTest, a_request_may_end_the_session_it_runs_in) {
+  run(api::OpenSession{.client = 9});
+  EXPECT_TRUE(in_session(9, 1, api::CloseSession{.client = 9}).results.at(0).applied);
+  EXPECT_EQ(machine->session_count(), 0u);
+  EXPECT_EQ(in_session(9, 1, api::CloseSession{.client = 9}).status.code(), ErrorCode::kSessionExpired);
+  // The same by opening so many that the least recently used makes room.
+  for (uint64_t client = 1; client <= api::kSessionsMax; ++client) run(api::OpenSession{.client = client});
+  EXPECT_TRUE(in_session(1, 1, api::OpenSession{.client = 1'000'000}).results.at(0).applied);
+  EXPECT_EQ(in_session(1, 2, api::Increment{.key = "n", .delta = 1}).status.code(), ErrorCode::kSessionExpired);
+  ASSERT_TRUE(machine->load().ok());
+  EXPECT_EQ(machine->session_count(), api::kSessionsMax);
+}
+
 // R38: a log from the future halts the replica.
 TEST_F(StateMachineTest, R38_unknown_entry_type) {
   std::string bytes;
