@@ -1,19 +1,12 @@
 // fluxkv: the server.
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
-#include <atomic>
-#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 
 #include "base/log.h"
-#include "main/dev.h"
-#include "main/process.h"
-#include "main/server_options.h"
-#include "main/settings.h"
+#include "main/command_line.h"
 #include "main/signals.h"
-#include "node/version.h"
 
 extern char** environ;
 
@@ -29,24 +22,6 @@ int fail(int code, const Status& status) {
   return code;
 }
 
-// Registers every setting as a flag of `command`; the values are read back by take_flags().
-struct Flags {
-  std::map<std::string, std::string> values;
-
-  void add_to(CLI::App& command, const std::vector<Setting>& settings) {
-    for (const Setting& setting : settings) {
-      CLI::Option* option = command.add_option("--" + setting.name, values[setting.name], setting.help);
-      option->type_name(setting.placeholder);
-      if (!setting.default_value.empty()) option->default_str(setting.default_value);
-    }
-  }
-  void take(CLI::App& command, Settings& settings) {
-    for (const auto& [name, value] : values) {
-      if (command.count("--" + name) != 0) settings.set_flag(name, value);
-    }
-  }
-};
-
 // Flag, then environment, then file, then default.
 Result<ServerOptions> read_options(Settings& settings) {
   FLUX_RETURN_IF_ERROR(settings.read_environment(environ));
@@ -54,9 +29,7 @@ Result<ServerOptions> read_options(Settings& settings) {
   return server_options(settings);
 }
 
-int run_server(CLI::App& command, Flags& flags) {
-  Settings settings(server_settings());
-  flags.take(command, settings);
+int run_server(Settings& settings) {
   Result<ServerOptions> options = read_options(settings);
   if (!options.ok()) return fail(kExitUsage, options.status());
   log::configure(options->log_level, options->log_format, options->process.node.name);
@@ -75,46 +48,24 @@ int run_server(CLI::App& command, Flags& flags) {
   return kExitOk;
 }
 
-// CLI11's message, with the flag that was probably meant.
-int usage_error(const CLI::App& app, const CLI::ParseError& error, const std::vector<std::string>& flags) {
-  if (error.get_exit_code() == 0) return app.exit(error);
-  std::string text = error.what();
-  const size_t dashes = text.find("--");
-  if (dashes != std::string::npos) {
-    const size_t end = text.find_first_of(" =,]", dashes);
-    const std::string near = nearest_name(text.substr(dashes + 2, end - dashes - 2), flags);
-    if (!near.empty()) text += fmt::format("; did you mean --{}?", near);
-  }
-  fmt::print(stderr, "fluxkv: {}\nRun with --help for what is allowed.\n", text);
-  return kExitUsage;
-}
-
 int main_of(int argc, char** argv) {
-  CLI::App app{"FluxKV: a distributed, linearizable key-value store that speaks the Redis protocol"};
-  app.require_subcommand(1);
-  app.set_version_flag("--version", std::string("fluxkv ") + std::string(node::kVersion));
-  CLI::App* server = app.add_subcommand("server", "Run one node");
-  server->footer(
-      "Every flag may also be FLUXKV_NAME in the environment (FLUXKV_DATA_DIR) or 'name: value' in the --config "
-      "file. A flag wins over the environment, that over the file.");
-  Flags server_flags;
-  server_flags.add_to(*server, server_settings());
-  CLI::App* dev =
-      app.add_subcommand("dev", "Run a whole cluster in this process, to try FluxKV or to develop against it");
-  DevOptions dev_options;
-  add_dev_flags(*dev, dev_options);
-  std::vector<std::string> names;
-  for (const Setting& setting : server_settings()) names.push_back(setting.name);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return usage_error(app, error, names);
+  Result<CommandLine> line = parse_command_line({argv + 1, argv + argc});
+  if (!line.ok()) {
+    fmt::print(stderr, "fluxkv: {}\nRun with --help for what is allowed.\n", line.status().message());
+    return kExitUsage;
   }
-  if (dev->parsed()) {
-    const Status status = run_dev(dev_options);
-    return status.ok() ? kExitOk : fail(kExitFailed, status);
+  switch (line->command) {
+    case CommandLine::Command::kPrint:
+      fmt::print("{}", line->text);
+      return kExitOk;
+    case CommandLine::Command::kDev: {
+      const Status status = run_dev(line->dev);
+      return status.ok() ? kExitOk : fail(kExitFailed, status);
+    }
+    case CommandLine::Command::kServer:
+      return run_server(line->settings);
   }
-  return run_server(*server, server_flags);
+  return kExitUsage;
 }
 
 }  // namespace

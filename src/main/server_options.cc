@@ -168,8 +168,12 @@ Result<ServerOptions> server_options(const Settings& settings) {
         "--wal-segment-bytes is not a multiple of 4KiB from 64MiB to 4GiB (a segment must hold the largest entry)");
   }
   FLUX_TRY(node.rocksdb_cache_bytes, settings.bytes("rocksdb-cache"));
-  FLUX_TRY(options.log_level, log::parse_level(settings.get("log-level")));
-  FLUX_TRY(options.log_format, log::parse_format(settings.get("log-format")));
+  const Result<log::Level> level = log::parse_level(settings.get("log-level"));
+  if (!level.ok()) return level.status().with("--log-level");
+  options.log_level = *level;
+  const Result<log::Format> format = log::parse_format(settings.get("log-format"));
+  if (!format.ok()) return format.status().with("--log-format");
+  options.log_format = *format;
   return options;
 }
 

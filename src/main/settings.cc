@@ -5,12 +5,18 @@
 
 #include <algorithm>
 #include <charconv>
+#include <fstream>
 #include <numeric>
 
 namespace flux::main {
 namespace {
 
 constexpr std::string_view kPrefix = "FLUXKV_";
+// Of a configuration file; one with every setting and a page of remarks on each is far below.
+constexpr size_t kFileBytesMax = 1_MiB;
+
+char upper(char c) { return static_cast<char>(std::toupper(static_cast<unsigned char>(c))); }
+char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 
 Status bad(std::string_view name, std::string_view value, std::string_view wanted) {
   return Status(ErrorCode::kInvalidArgument, fmt::format("--{} is '{}'; expected {}", name, value, wanted));
@@ -18,7 +24,7 @@ Status bad(std::string_view name, std::string_view value, std::string_view wante
 
 std::string environment_name(std::string_view setting) {
   std::string out(kPrefix);
-  for (const char c : setting) out += c == '-' ? '_' : static_cast<char>(std::toupper(c));
+  for (const char c : setting) out += c == '-' ? '_' : upper(c);
   return out;
 }
 
@@ -78,12 +84,14 @@ Status Settings::read_environment(char** environment) {
   for (; *environment != nullptr; ++environment) {
     const std::string_view entry = *environment;
     if (!entry.starts_with(kPrefix)) continue;
-    const std::string_view variable = entry.substr(0, entry.find('='));
+    const size_t equals = entry.find('=');
+    if (equals == std::string_view::npos) continue;  // not a variable, though a parent process may pass such a thing on
+    const std::string_view variable = entry.substr(0, equals);
     const auto it = std::find_if(known_.begin(), known_.end(),
                                  [&](const Setting& setting) { return environment_name(setting.name) == variable; });
     if (it == known_.end()) {
       std::string name(variable.substr(kPrefix.size()));
-      for (char& c : name) c = c == '_' ? '-' : static_cast<char>(std::tolower(c));
+      for (char& c : name) c = c == '_' ? '-' : lower(c);
       return unknown(name, fmt::format("the environment ({})", variable));
     }
     environment_[it->name] = entry.substr(variable.size() + 1);
@@ -92,14 +100,30 @@ Status Settings::read_environment(char** environment) {
 }
 
 Status Settings::read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kFileBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  if (!file.eof()) {
+    const bool large = file.good();
+    return Status(ErrorCode::kInvalidArgument,
+                  fmt::format("the configuration file {} {}", path, large ? "is larger than 1MiB" : "cannot be read"));
+  }
+  text.resize(static_cast<size_t>(file.gcount()));
+  return read_text(text, path);
+}
+
+Status Settings::read_text(const std::string& text, const std::string& path) {
   try {
-    const YAML::Node root = YAML::LoadFile(path);
+    const YAML::Node root = YAML::Load(text);
     if (root.IsNull()) return {};
     if (!root.IsMap()) return Status(ErrorCode::kInvalidArgument, path + " is not a map of settings, like 'name: n1'");
     for (const auto& pair : root) {
       const auto name = pair.first.as<std::string>();
       const std::string where = fmt::format("{}:{}", path, pair.first.Mark().line + 1);
-      if (find(name) == nullptr || name == "config") return unknown(name, where);
+      if (find(name) == nullptr) return unknown(name, where);
+      if (name == "config") {
+        return Status(ErrorCode::kInvalidArgument, fmt::format("{}: a configuration file names no other one", where));
+      }
       if (!pair.second.IsScalar()) {
         return Status(ErrorCode::kInvalidArgument, fmt::format("{}: '{}' is not a single value", where, name));
       }
@@ -107,8 +131,6 @@ Status Settings::read_file(const std::string& path) {
         return Status(ErrorCode::kInvalidArgument, fmt::format("{}: '{}' stands twice", where, name));
       file_[name] = pair.second.as<std::string>();
     }
-  } catch (const YAML::BadFile&) {
-    return Status(ErrorCode::kInvalidArgument, fmt::format("the configuration file {} cannot be read", path));
   } catch (const YAML::Exception& error) {
     return Status(ErrorCode::kInvalidArgument, fmt::format("the configuration file {}: {}", path, error.what()));
   }

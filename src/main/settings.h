@@ -34,6 +34,8 @@ class Settings {
   Status read_environment(char** environment);
   // Reads a YAML file of name: value pairs. Errors name the file, the line and the nearest name.
   Status read_file(const std::string& path);
+  // The same from a text; errors call it `path`.
+  Status read_text(const std::string& text, const std::string& path);
 
   // What holds for a setting. REQUIRES: name is known.
   std::string get(const std::string& name) const;
