@@ -77,6 +77,10 @@ Result<Identity> found(const NodeOptions& options, uint64_t entropy) {
   return identity;
 }
 
+Status save(env::Fs& fs, const NodeOptions& options, const Identity& identity) {
+  return env::write_file_atomically(fs, options.data_dir, "identity", encode_identity(identity));
+}
+
 }  // namespace
 
 std::string_view to_string(EngineKind kind) { return kind == EngineKind::kMemory ? "memory" : "rocksdb"; }
@@ -181,11 +185,29 @@ Result<Identity> open_identity(env::Fs& fs, const NodeOptions& options, const Jo
     }
     identity.engine = options.engine;
     identity.store = rng.next() | 1;
+    FLUX_RETURN_IF_ERROR(save(fs, options, identity));
   }
-  ++identity.boot;
-  Status saved = env::write_file_atomically(fs, options.data_dir, "identity", encode_identity(identity));
-  if (!saved.ok()) return saved;
   return identity;
+}
+
+Status count_boot(env::Fs& fs, const NodeOptions& options, Identity& identity) {
+  ++identity.boot;
+  return save(fs, options, identity);
+}
+
+Status check_log_is_there(env::Fs& fs, const NodeOptions& options, const Identity& identity) {
+  if (identity.boot == 0) return {};
+  const std::string dir = options.data_dir + "/wal";
+  FLUX_TRY(const bool exists, fs.exists(dir));
+  if (exists) {
+    FLUX_TRY(const std::vector<std::string> names, fs.list(dir));
+    const auto is_segment = [](const std::string& name) { return name.starts_with("wal-"); };
+    if (std::any_of(names.begin(), names.end(), is_segment)) return {};
+  }
+  return Status(ErrorCode::kDataLoss,
+                fmt::format("{} has lost its log, and with it votes and entries that it promised; it must not vote. "
+                            "Restore {}, or remove the member, empty the directory and add the node anew",
+                            options.data_dir, dir));
 }
 
 Result<std::unique_ptr<KnownPeers>> KnownPeers::open(env::Fs& fs, std::string data_dir) {

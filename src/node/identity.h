@@ -45,9 +45,14 @@ struct JoinTicket {
   std::vector<FounderRecord> nodes;
 };
 
-// Reads the directory's identity, or makes one: as a founder, or from a ticket. Counts the boot and makes it durable.
-// kPrecondition or kInvalidArgument where options and directory do not fit; the message says what to change.
+// Reads the directory's identity, or makes one, with boot 0: as a founder, or from a ticket. kPrecondition or
+// kInvalidArgument where options and directory do not fit; the message says what to change.
 Result<Identity> open_identity(env::Fs& fs, const NodeOptions& options, const JoinTicket* ticket, uint64_t entropy);
+// Counts the boot and makes it durable. To be called once the log is open, and before anybody is spoken to: so a
+// directory with a boot behind it has had a log, and one without has promised nothing.
+Status count_boot(env::Fs& fs, const NodeOptions& options, Identity& identity);
+// kDataLoss if a directory that must have a log has none.
+Status check_log_is_there(env::Fs& fs, const NodeOptions& options, const Identity& identity);
 // Whether the directory has a node already.
 Result<bool> has_identity(env::Fs& fs, const std::string& data_dir);
 

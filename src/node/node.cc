@@ -42,7 +42,9 @@ Status NodeImpl::start(const JoinTicket* ticket) {
   for (const FounderRecord& founder : identity_.founders) {
     directory_.put({.id = founder.id, .name = founder.name, .peer_address = founder.address});
   }
+  FLUX_RETURN_IF_ERROR(check_log_is_there(world_.fs, options_, identity_));
   FLUX_RETURN_IF_ERROR(open_storage());
+  FLUX_RETURN_IF_ERROR(count_boot(world_.fs, options_, identity_));
   FLUX_RETURN_IF_ERROR(start_workers());
   FLUX_TRY(acceptor_, net::PeerAcceptor::listen(world_.network, world_.loops, options_.listen_peer,
                                                 {.frame_bytes_max = api::kPeerFrameBytesMax}, *this));
