@@ -136,7 +136,8 @@ void Group::offer(OfferedSnapshot snapshot) {
 }
 
 bool Group::has_waiting_requests() const {
-  return !parked_.empty() || !parked_reads_.empty() || !forwarded_.empty() || !asked_reads_.empty();
+  return !parked_.empty() || !parked_reads_.empty() || !forwarded_.empty() || !asked_reads_.empty() ||
+         !waiters_.empty();
 }
 
 void Group::expire_requests(MonoTime now) {
@@ -167,6 +168,11 @@ void Group::expire_requests(MonoTime now) {
     it = forwarded_.erase(it);
     --requests_;
     done({.status = Status(ErrorCode::kOutcomeUnknown, "the leader did not answer in time")});
+  }
+  // A leader that cannot commit: its disk is full, or those of a majority are.
+  for (api::WriteDone& done : waiters_.take_late(now)) {
+    --requests_;
+    done({.status = Status(ErrorCode::kOutcomeUnknown, "the write was not committed in time; it may yet be")});
   }
   dispatch_parked();
 }
@@ -302,6 +308,7 @@ void Group::apply_entry(const Entry& entry) {
   refuse(std::move(lost), Status(ErrorCode::kUnavailable, "the leader changed before the write was replicated"));
   FLUX_CHECK(waiters.empty() || waiters.size() == replies_.size());
   for (size_t i = 0; i < waiters.size(); ++i) {
+    if (!waiters[i].done) continue;
     answers_.push_back({.done = std::move(waiters[i].done), .reply = std::move(replies_[i])});
   }
 }

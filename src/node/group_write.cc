@@ -140,8 +140,11 @@ void Group::dispatch_parked() {
 }
 
 void Group::refuse(std::vector<WriteWaiter> waiters, const Status& status) {
-  requests_ -= waiters.size();
-  for (WriteWaiter& waiter : waiters) waiter.done({.status = status});
+  for (WriteWaiter& waiter : waiters) {
+    if (!waiter.done) continue;
+    --requests_;
+    waiter.done({.status = status});
+  }
 }
 
 void Group::on_proposal_result(raft::ProposalResult& result) {

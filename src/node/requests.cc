@@ -64,6 +64,23 @@ std::vector<WriteWaiter> Waiters::resolve(EntryId id, std::vector<WriteWaiter>& 
   return {};
 }
 
+std::vector<api::WriteDone> Waiters::take_late(MonoTime now) {
+  std::vector<api::WriteDone> late;
+  for (Entry& entry : entries_) {
+    bool in_time = false;
+    for (WriteWaiter& waiter : entry.waiters) {
+      if (!waiter.done) continue;
+      if (waiter.deadline <= now) {
+        late.push_back(std::exchange(waiter.done, nullptr));
+      } else {
+        in_time = true;
+      }
+    }
+    if (in_time) break;  // those behind it came later
+  }
+  return late;
+}
+
 std::vector<WriteWaiter> Waiters::take_all() {
   std::vector<WriteWaiter> all;
   for (Entry& entry : entries_) std::move(entry.waiters.begin(), entry.waiters.end(), std::back_inserter(all));

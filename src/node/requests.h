@@ -15,7 +15,7 @@ namespace flux::node {
 
 // Who waits for a write. Kept beside the entry that carries its bytes.
 struct WriteWaiter {
-  api::WriteDone done;
+  api::WriteDone done;  // empty: was answered because its time was over
   MonoTime deadline;
   size_t bytes = 0;  // of its request in the entry
   // False for requests that another node forwarded to us: they go no further.
@@ -76,6 +76,8 @@ class Waiters {
   std::vector<WriteWaiter> resolve(EntryId id, std::vector<WriteWaiter>& lost);
   // All of them: leadership is lost, and with it the knowledge of what becomes of them.
   std::vector<WriteWaiter> take_all();
+  // Those whose time is over. Their entries stay, and are resolved without them.
+  std::vector<api::WriteDone> take_late(MonoTime now);
   bool waits_for(EntryId id) const { return !entries_.empty() && entries_.front().id.index <= id.index; }
   bool empty() const { return entries_.empty(); }
 
