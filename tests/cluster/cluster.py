@@ -64,6 +64,8 @@ class Node:
         self.log = cluster.dir / f"{name}.log"
         self.process = None
         self.extra = []
+        self.environment = {}     # beside our own
+        self.before_exec = None   # runs in the child before it becomes the server
 
     def command(self):
         flags = ["server", "--name", self.name, "--data-dir", str(self.data),
@@ -74,7 +76,8 @@ class Node:
     def start(self):
         assert self.process is None
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log)
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, preexec_fn=self.before_exec,
+                                            env={**os.environ, **self.environment})
         return self
 
     def kill(self):

@@ -78,9 +78,9 @@ def test_a_wiped_node_is_refused():
         assert redis.Redis(port=others[0].resp).get("a") == b"1"
 
 
-def expect_failure(arguments, *words, code=None, environment=None):
+def expect_failure(arguments, *words, code=None, environment=None, before_exec=None):
     done = subprocess.run([str(BIN / "fluxkv"), *arguments], capture_output=True, text=True, timeout=20,
-                          env={**os.environ, **(environment or {})})
+                          env={**os.environ, **(environment or {})}, preexec_fn=before_exec)
     text = done.stdout + done.stderr
     assert done.returncode not in (0, None) and done.returncode > 0, (arguments, done.returncode, text)
     assert code is None or done.returncode == code, (arguments, done.returncode, text)
