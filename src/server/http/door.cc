@@ -48,6 +48,10 @@ class Connection final : public env::StreamHandler, public std::enable_shared_fr
       if (error == beast::error::header_limit) return reject(431, "the header is too large"), data.size();
       if (error == beast::error::body_limit) return reject(413, "the body is too large"), data.size();
       if (error) return reject(400, "not a valid HTTP request: " + error.message()), data.size();
+      // Beast 1.81 asserts, and so ends the process, when the last chunk arrives in pieces: "0\r\n", then "\r".
+      if (parser_->is_header_done() && parser_->chunked()) {
+        return reject(411, "a body needs a Content-Length; chunks are not taken"), data.size();
+      }
       if (n == 0) return consumed;
     }
     if (parser_->is_done()) answer();
@@ -66,7 +70,7 @@ class Connection final : public env::StreamHandler, public std::enable_shared_fr
   void begin_request() {
     head_ = false;
     parser_.emplace();
-    parser_->eager(true);
+    parser_->eager(false);  // stops behind the header
     parser_->header_limit(kHeaderBytesMax);
     parser_->body_limit(kBodyBytesMax);
     loop_.cancel(timeout_);

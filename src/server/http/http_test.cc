@@ -102,11 +102,19 @@ TEST_F(HttpTest, the_connection_stays_as_long_as_the_client_asked) {
   EXPECT_TRUE(old->closed());
 }
 
-TEST_F(HttpTest, a_body_in_chunks_is_one_body) {
-  answer(
-      "POST /members/promote HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"nod\r\n6\r\ne\": 7}\r\n0\r\n\r\n");
-  ASSERT_EQ(admin.changes.size(), 1u);
-  EXPECT_EQ(admin.changes[0].node, NodeId(7));
+// Guards against an assertion of Beast's on a last chunk that arrives in pieces.
+TEST_F(HttpTest, a_body_in_chunks_is_refused_however_it_arrives) {
+  const std::string request = "POST /members/promote HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+  for (size_t cut = 1; cut < request.size(); ++cut) {
+    for (size_t piece = 1; piece < 5; ++piece) {
+      const auto wire = network.dial();
+      wire->give(request.substr(0, cut));
+      for (size_t at = cut; at < request.size(); at += piece) wire->give(request.substr(at, piece));
+      EXPECT_THAT(wire->sent(), StartsWith("HTTP/1.1 411 ")) << cut;
+      EXPECT_TRUE(wire->closed());
+    }
+  }
+  EXPECT_TRUE(admin.changes.empty());
 }
 
 TEST_F(HttpTest, head_has_the_headers_and_no_body) {
@@ -160,12 +168,6 @@ TEST_F(HttpTest, a_body_over_the_limit_is_refused_before_it_is_sent) {
   EXPECT_THAT(answer("POST /leader/transfer HTTP/1.1\r\nContent-Length: 65537\r\n\r\n"), StartsWith("HTTP/1.1 413 "));
   EXPECT_THAT(answer("POST /leader/transfer HTTP/1.1\r\nContent-Length: 18446744073709551615\r\n\r\n"),
               StartsWith("HTTP/1.1 4"));
-  // Chunks do not say how long the body becomes.
-  const auto wire = network.dial();
-  wire->give("POST /leader/transfer HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
-  for (int i = 0; i < 100 && !wire->closed(); ++i) wire->give("1000\r\n" + std::string(0x1000, 'x') + "\r\n");
-  EXPECT_THAT(wire->sent(), StartsWith("HTTP/1.1 413 "));
-  EXPECT_TRUE(wire->closed());
   EXPECT_EQ(admin.transfers.size(), 1u);
 }
 
