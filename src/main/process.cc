@@ -67,10 +67,10 @@ void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const 
 
 }  // namespace
 
-Result<std::unique_ptr<NodeProcess>> NodeProcess::start(ProcessOptions options,
+Result<std::unique_ptr<NodeProcess>> NodeProcess::start(const ProcessOptions& options,
                                                         std::function<void(const Status&)> failed) {
   std::unique_ptr<NodeProcess> process(new NodeProcess);
-  FLUX_RETURN_IF_ERROR(process->open(std::move(options), std::move(failed)));
+  FLUX_RETURN_IF_ERROR(process->open(options, std::move(failed)));
   return process;
 }
 
@@ -84,7 +84,7 @@ NodeProcess::~NodeProcess() {
   node_.reset();
 }
 
-Status NodeProcess::open(ProcessOptions options, std::function<void(const Status&)> failed) {
+Status NodeProcess::open(const ProcessOptions& options, std::function<void(const Status&)> failed) {
   for (size_t i = 0; i < options.workers; ++i) loops_.push_back(std::make_unique<env::AsioLoop>());
   if (options.sync_inline) {
     log_executor_ = std::make_unique<env::InlineExecutor>();

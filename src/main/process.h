@@ -31,7 +31,8 @@ struct ProcessOptions {
 class NodeProcess {
  public:
   // Builds everything and begins to listen. `failed` is called, on any thread, when the node cannot go on.
-  static Result<std::unique_ptr<NodeProcess>> start(ProcessOptions options, std::function<void(const Status&)> failed);
+  static Result<std::unique_ptr<NodeProcess>> start(const ProcessOptions& options,
+                                                    std::function<void(const Status&)> failed);
   ~NodeProcess();
 
   env::Address resp_address() const { return resp_->local(); }
@@ -43,7 +44,7 @@ class NodeProcess {
 
  private:
   NodeProcess() = default;
-  Status open(ProcessOptions options, std::function<void(const Status&)> failed);
+  Status open(const ProcessOptions& options, std::function<void(const Status&)> failed);
   Status open_doors(const ProcessOptions& options);
   void run_threads();
   void stop_threads();

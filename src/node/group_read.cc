@@ -90,7 +90,8 @@ void Group::serve(WaitingRead& read) {
 }
 
 void Group::commit_expiry_then_read(std::vector<kv::Overdue> overdue, WaitingRead read) {
-  const std::vector<api::Command> commands = expire_commands(overdue);
+  const std::vector<kv::Overdue> keys = std::move(overdue);  // what the commands point into
+  const std::vector<api::Command> commands = expire_commands(keys);
   auto kept = std::make_unique<WaitingRead>(std::move(read));
   write({.commands = commands}, [this, alive = alive_, kept = std::move(kept)](const api::WriteReply& reply) mutable {
     if (!*alive) return;

@@ -139,7 +139,8 @@ Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage&
 Status NodeImpl::on_admin(const Connection& connection, const net::FrameMessage& message) {
   FLUX_TRY(AdminCall call, decode_admin_call(message.body));
   const Answer answer(connection, message.request_id);
-  on_owner(call.group, connection->loop(), [this, call = std::move(call), answer] {
+  const GroupId group = call.group;
+  on_owner(group, connection->loop(), [this, call = std::move(call), answer] {
     run_admin(call, [answer](const Status& status) { answer.status(status); });
   });
   return {};

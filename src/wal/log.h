@@ -105,7 +105,7 @@ class Log final : public Wal {
   Position needed_from() const;
   void advance_floor();
   std::vector<SegmentPtr> take_free_segments();
-  Status dispose(SegmentPtr segment);
+  Status dispose(const SegmentPtr& segment);
 
   env::Fs& fs_;
   const std::string dir_;

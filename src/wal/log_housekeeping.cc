@@ -56,7 +56,7 @@ Status Log::maintain() {
   }
   // In order, each made durable before the next: the ids that are left never have a gap.
   for (SegmentPtr& segment : free) {
-    if (Status disposed = dispose(std::move(segment)); !disposed.ok()) return poison(std::move(disposed));
+    if (Status disposed = dispose(segment); !disposed.ok()) return poison(std::move(disposed));
   }
   for (;;) {
     {
@@ -71,7 +71,7 @@ Status Log::maintain() {
 }
 
 // Recycles the file, or removes it when there are spares enough or a read still holds it.
-Status Log::dispose(SegmentPtr segment) {
+Status Log::dispose(const SegmentPtr& segment) {
   bool recycle;
   {
     const std::lock_guard lock(mutex_);
@@ -79,8 +79,8 @@ Status Log::dispose(SegmentPtr segment) {
               segment.use_count() == 1;
     (recycle ? stats_.segments_recycled : stats_.segments_removed) += 1;
   }
-  if (!recycle) return pool_.remove(std::move(segment));
-  FLUX_TRY(SegmentPtr spare, pool_.recycle(std::move(segment), next_segment_id_));
+  if (!recycle) return pool_.remove(segment);
+  FLUX_TRY(SegmentPtr spare, pool_.recycle(segment, next_segment_id_));
   ++next_segment_id_;
   const std::lock_guard lock(mutex_);
   spares_.push_back(std::move(spare));

@@ -27,7 +27,7 @@ Result<std::shared_ptr<Segment>> SegmentPool::create(SegmentId id) {
   return segment;
 }
 
-Result<std::shared_ptr<Segment>> SegmentPool::recycle(std::shared_ptr<Segment> old, SegmentId id) {
+Result<std::shared_ptr<Segment>> SegmentPool::recycle(const std::shared_ptr<Segment>& old, SegmentId id) {
   FLUX_CHECK(old->bytes == options_.segment_bytes);
   FLUX_RETURN_IF_ERROR(clean_up());
   // The old name goes first: a segment under a name that is not its own must never be found.
@@ -36,7 +36,7 @@ Result<std::shared_ptr<Segment>> SegmentPool::recycle(std::shared_ptr<Segment> o
   return finish(std::move(old->file), id);
 }
 
-Status SegmentPool::remove(std::shared_ptr<Segment> old) {
+Status SegmentPool::remove(const std::shared_ptr<Segment>& old) {
   FLUX_RETURN_IF_ERROR(fs_.remove(old->path));
   return fs_.sync_dir(dir_);
 }

@@ -22,9 +22,9 @@ class SegmentPool {
   // A new file, named and durable. On an error nothing is left behind.
   Result<std::shared_ptr<Segment>> create(SegmentId id);
   // The file of `old` under a new id. REQUIRES: nobody else uses it, and it has the size that new segments have.
-  Result<std::shared_ptr<Segment>> recycle(std::shared_ptr<Segment> old, SegmentId id);
+  Result<std::shared_ptr<Segment>> recycle(const std::shared_ptr<Segment>& old, SegmentId id);
   // Removes the file, durably.
-  Status remove(std::shared_ptr<Segment> old);
+  Status remove(const std::shared_ptr<Segment>& old);
 
  private:
   std::string unfinished_path() const { return dir_ + "/segment.tmp"; }

@@ -41,7 +41,7 @@ Result<std::string> decode_percent(std::string_view text) {
 }
 
 void respond_json(Respond& respond, json::object object, int status = 200) {
-  respond({.status = status, .body = pretty(object)});
+  respond({.status = status, .body = pretty(std::move(object))});
 }
 
 void respond_done(Respond& respond, const Status& status) {
