@@ -90,11 +90,22 @@ class LocalCluster {
       FLUX_TRY(node.http, env::Address::parse(at(2)));
       FLUX_TRY(node.resp, env::Address::parse(at(1)));
       node.log = fmt::format("{}/n{}.log", dir_, i + 1);
-      node.arguments = {program_,        "server",     "--name",        fmt::format("n{}", i + 1),
-                        "--data-dir",    fmt::format("{}/n{}", dir_, i + 1),
-                        "--listen-peer", at(0),        "--listen-resp", at(1),
-                        "--listen-http", at(2),        "--engine",      options.engine,
-                        "--initial-cluster", founders};
+      node.arguments = {program_,
+                        "server",
+                        "--name",
+                        fmt::format("n{}", i + 1),
+                        "--data-dir",
+                        fmt::format("{}/n{}", dir_, i + 1),
+                        "--listen-peer",
+                        at(0),
+                        "--listen-resp",
+                        at(1),
+                        "--listen-http",
+                        at(2),
+                        "--engine",
+                        options.engine,
+                        "--initial-cluster",
+                        founders};
       FLUX_RETURN_IF_ERROR(spawn(i));
     }
     return wait_until_ready();
@@ -289,12 +300,10 @@ Status run_chaos(const Common& common, ChaosOptions options) {
 
 void add_chaos_command(CLI::App& app, const Common& common, Run& run) {
   auto options = std::make_shared<ChaosOptions>();
-  CLI::App* chaos = app.add_subcommand(
-      "chaos", "Start a cluster here, kill and pause its nodes under load, and check every answer");
+  CLI::App* chaos =
+      app.add_subcommand("chaos", "Start a cluster here, kill and pause its nodes under load, and check every answer");
   add_verify_load_options(*chaos, options->load, options->history_out);
-  chaos->add_option("--seconds", options->seconds, "How long")
-      ->check(CLI::Range(1.0, 86400.0))
-      ->capture_default_str();
+  chaos->add_option("--seconds", options->seconds, "How long")->check(CLI::Range(1.0, 86400.0))->capture_default_str();
   chaos->add_option("--nodes", options->nodes, "Nodes")->check(CLI::Range(1, 7))->capture_default_str();
   chaos->add_option("--engine", options->engine, "Of the nodes")
       ->check(CLI::IsMember({"memory", "rocksdb"}))

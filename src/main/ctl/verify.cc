@@ -40,9 +40,10 @@ Result<history::History> read_history(const std::string& path) {
 }
 
 std::string explain(const history::Verdict& verdict) {
-  std::string text = fmt::format("not linearizable: nothing that one copy of key {} could do explains these {} "
-                                 "operations:\n",
-                                 escape(verdict.key), verdict.counterexample.size());
+  std::string text = fmt::format(
+      "not linearizable: nothing that one copy of key {} could do explains these {} "
+      "operations:\n",
+      escape(verdict.key), verdict.counterexample.size());
   const int64_t origin = verdict.counterexample.empty() ? 0 : verdict.counterexample.front().called_us;
   for (history::Operation operation : verdict.counterexample) {
     operation.called_us -= origin;

@@ -125,8 +125,8 @@ class LoadClient {
     const std::string unique = fmt::format("{}.{}", number_, operations_ + 1);
     switch (use_of(key)) {
       case KeyUse::kRegister: {
-        static constexpr Kind kWrites[] = {Kind::kSet, Kind::kSet, Kind::kSet, Kind::kSetNx, Kind::kGetSet,
-                                           Kind::kDelete};
+        static constexpr Kind kWrites[] = {Kind::kSet,   Kind::kSet,    Kind::kSet,
+                                           Kind::kSetNx, Kind::kGetSet, Kind::kDelete};
         operation.kind = kWrites[rng_.below(std::size(kWrites))];
         if (operation.kind != Kind::kDelete) operation.argument = unique;
         break;
