@@ -90,8 +90,8 @@ class Engine {
   virtual Result<bool> get(Family family, std::string_view key, PinnedValue& value) = 0;
   // Fills each lookup; hides the latency of memory or disk behind each other.
   virtual Status multi_get(std::span<Lookup> lookups) = 0;
-  // A hint that the key will be read soon.
-  virtual void prefetch(Family, std::string_view /*key*/) {}
+  // A hint that the keys will be read soon; hides the latency of memory behind each other.
+  virtual void prefetch(Family, std::span<const std::string> /*keys*/) {}
   // The keys in [low, high); an empty `high` is no bound. The iterator must not outlive the engine.
   virtual std::unique_ptr<Iterator> iterate(Family family, std::string_view low, std::string_view high) = 0;
   // O(1) in the size of the store.
@@ -100,6 +100,8 @@ class Engine {
   // --- Writing -------------------------------------------------------------------------------------------------------
   // All of the batch or nothing.
   virtual Status write(Batch&& batch) = 0;
+  // Whether many small batches cost no more than a large one; nothing of them needs to be atomic across a crash then.
+  virtual bool small_writes_are_cheap() const { return false; }
   // Erases everything.
   virtual Status clear() = 0;
   // Replaces everything by the snapshot's contents. On an error of the reader the memory engine keeps what it had; the

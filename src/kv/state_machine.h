@@ -6,6 +6,8 @@
 // Owned by one worker; not thread-safe.
 #pragma once
 
+#include <array>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -93,6 +95,8 @@ class StateMachine {
  private:
   // state_machine.cc
   Status apply_requests(const Entry& entry, std::vector<api::WriteReply>* replies);
+  void prefetch(std::span<const DecodedRequest> requests);
+  Status write_draft();
   Status run(const DecodedRequest& request, Version version, api::WriteReply& reply);
   Result<bool> all_conditions_hold(const DecodedRequest& request, Version version);
 
@@ -130,8 +134,10 @@ class StateMachine {
   engine::Engine& engine_;
   Draft draft_;
   Sessions sessions_;
-  DecodedRequest decoded_;  // reused between requests
-  std::string key_;         // the encoded key of the command at hand
+  // Requests that are decoded and brought closer together before they run; reused, as their memory is.
+  std::array<DecodedRequest, 16> window_;
+  std::vector<std::string> window_keys_;
+  std::string key_;  // the encoded key of the command at hand
   EntryId applied_;
   Version last_version_;
   WallMillis next_deadline_{0};

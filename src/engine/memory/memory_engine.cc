@@ -128,7 +128,16 @@ class MemoryEngine final : public Engine {
     return {};
   }
 
-  void prefetch(Family family, std::string_view key) override { engine::prefetch(*table(family).root(), seed_, key); }
+  void prefetch(Family family, std::span<const std::string> keys) override {
+    std::array<Probe, 16> probes;
+    for (size_t begin = 0; begin < keys.size(); begin += probes.size()) {
+      const auto some = keys.subspan(begin, std::min(probes.size(), keys.size() - begin));
+      for (size_t i = 0; i < some.size(); ++i) probes[i] = {.root = table(family).root().get(), .key = some[i]};
+      approach_all(seed_, std::span(probes).first(some.size()));
+    }
+  }
+
+  bool small_writes_are_cheap() const override { return true; }
 
   std::unique_ptr<Iterator> iterate(Family family, std::string_view low, std::string_view high) override {
     return std::make_unique<LiveIterator>(tables_, family, changes_, low, high);

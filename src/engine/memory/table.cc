@@ -60,12 +60,7 @@ bool find(const Root& root, uint64_t seed, std::string_view key, std::string_vie
   return bucket->leaf(bucket->leaf_of(key))->find(hash_bytes(seed, key), key, value);
 }
 
-void prefetch(const Root& root, uint64_t seed, std::string_view key) {
-  const Bucket* const bucket = root.bucket(bucket_number(key));
-  if (bucket != nullptr) bucket->leaf(bucket->leaf_of(key))->prefetch(hash_bytes(seed, key));
-}
-
-void find_all(uint64_t seed, std::span<Probe> probes) {
+void approach_all(uint64_t seed, std::span<Probe> probes) {
   for (Probe& probe : probes) {
     probe.hash = hash_bytes(seed, probe.key);
     probe.root->prefetch_bucket(bucket_number(probe.key));
@@ -85,6 +80,10 @@ void find_all(uint64_t seed, std::span<Probe> probes) {
   for (const Probe& probe : probes) {
     if (probe.leaf != nullptr) probe.leaf->prefetch(probe.hash);
   }
+}
+
+void find_all(uint64_t seed, std::span<Probe> probes) {
+  approach_all(seed, probes);
   for (Probe& probe : probes) {
     probe.found = probe.leaf != nullptr && probe.leaf->find(probe.hash, probe.key, probe.value);
   }

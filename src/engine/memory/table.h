@@ -77,7 +77,6 @@ inline constexpr uint32_t kBucketCount = 1 << 16;
 
 // Reads of a root, whoever holds it.
 bool find(const Root& root, uint64_t seed, std::string_view key, std::string_view& value);
-void prefetch(const Root& root, uint64_t seed, std::string_view key);
 
 // One of many finds.
 struct Probe {
@@ -90,7 +89,9 @@ struct Probe {
   const Bucket* bucket = nullptr;
   const Leaf* leaf = nullptr;
 };
-// Goes down all the ways at once, a step at a time, so that their cache misses overlap.
+// Goes down all the ways at once, a step at a time, so that their cache misses overlap: up to the records, and to
+// their end.
+void approach_all(uint64_t seed, std::span<Probe> probes);
 void find_all(uint64_t seed, std::span<Probe> probes);
 
 struct RangeSize {
