@@ -27,7 +27,7 @@ Result<Hello> decode_hello(std::string_view body) {
   hello.store = decoder.u64();
   hello.boot = decoder.u64();
   const uint8_t channel = decoder.u8();
-  if (channel > static_cast<uint8_t>(Channel::kBulk)) decoder.fail();
+  if (channel > static_cast<uint8_t>(Channel::kEntries)) decoder.fail();
   hello.channel = static_cast<Channel>(channel);
   hello.name = decoder.bytes();
   hello.peer_address = decoder.bytes();

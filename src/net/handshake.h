@@ -18,8 +18,8 @@ inline constexpr size_t kHelloBytesMax = 4_KiB;
 
 using ClusterId = StrongId<struct ClusterIdTag>;
 
-// Bulk data has connections of its own, so that nothing small waits behind it.
-enum class Channel : uint8_t { kMessages = 0, kBulk = 1 };
+// Entries and bulk data have connections of their own, so that nothing small waits behind megabytes.
+enum class Channel : uint8_t { kMessages = 0, kBulk = 1, kEntries = 2 };
 
 struct Hello {
   uint32_t protocol = kProtocolVersion;

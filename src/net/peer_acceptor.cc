@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include <unordered_set>
+#include <map>
 
 #include "base/log.h"
 #include "net/peer_link.h"
@@ -16,10 +16,11 @@ class Connection final : public PeerConnection,
                          public env::StreamHandler,
                          public std::enable_shared_from_this<Connection> {
  public:
-  Connection(Acceptor& acceptor, env::Loop& loop, std::unique_ptr<env::Stream> stream)
-      : acceptor_(acceptor), loop_(loop), stream_(std::move(stream)) {}
+  Connection(Acceptor& acceptor, uint64_t number, env::Loop& loop, std::unique_ptr<env::Stream> stream)
+      : acceptor_(acceptor), number_(number), loop_(loop), stream_(std::move(stream)) {}
 
   void start();
+  uint64_t number() const { return number_; }
   const Hello& peer() const override { return peer_; }
   env::Loop& loop() override { return loop_; }
   void reply(uint64_t request_id, std::string_view body) override {
@@ -38,6 +39,7 @@ class Connection final : public PeerConnection,
   void close(const Status& why);
 
   Acceptor& acceptor_;
+  const uint64_t number_;
   env::Loop& loop_;
   std::unique_ptr<env::Stream> stream_;
   Hello peer_;
@@ -64,14 +66,14 @@ class Acceptor final : public PeerAcceptor {
     {
       const std::lock_guard lock(mutex_);
       if (connections_.size() >= options_.connections_max) return;  // dropped, and so closed
-      connection = std::make_shared<Connection>(*this, loop, std::move(stream));
-      connections_.insert(connection);
+      connection = std::make_shared<Connection>(*this, ++last_number_, loop, std::move(stream));
+      connections_.emplace(connection->number(), connection);
     }
     connection->start();
   }
-  void forget(const std::shared_ptr<Connection>& connection) {
+  void forget(uint64_t number) {
     const std::lock_guard lock(mutex_);
-    connections_.erase(connection);
+    connections_.erase(number);
   }
   const PeerAcceptorOptions& options() const { return options_; }
   PeerReceiver& receiver() { return receiver_; }
@@ -80,7 +82,9 @@ class Acceptor final : public PeerAcceptor {
   const PeerAcceptorOptions options_;
   PeerReceiver& receiver_;
   std::mutex mutex_;
-  std::unordered_set<std::shared_ptr<Connection>> connections_;  // guarded by mutex_; never iterated
+  uint64_t last_number_ = 0;  // guarded by mutex_
+  // Guarded by mutex_. In the order of their coming, in which they also end with the acceptor.
+  std::map<uint64_t, std::shared_ptr<Connection>> connections_;
   std::unique_ptr<env::Listener> listener_;
 };
 
@@ -147,7 +151,8 @@ void Connection::close(const Status& why) {
 void Connection::on_closed(env::Stream&, const Status&) {
   closing_ = true;
   loop_.cancel(greeting_timer_);
-  acceptor_.forget(shared_from_this());
+  const std::shared_ptr<Connection> self = shared_from_this();  // to the end of this function
+  acceptor_.forget(number_);
 }
 
 }  // namespace

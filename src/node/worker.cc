@@ -72,7 +72,7 @@ void Worker::step() {
 
 void Worker::send_now() {
   for (Group* group : round_) group->send_now();
-  for (auto& [peer, links] : links_) links.messages->flush();
+  flush_links();
 }
 
 void Worker::persist() {
@@ -100,10 +100,7 @@ void Worker::answer() {
     if (group->more_to_do()) wake(*group);
     maybe_snapshot(*group);
   }
-  for (auto& [peer, links] : links_) {
-    links.messages->flush();
-    if (links.bulk) links.bulk->flush();
-  }
+  flush_links();
   // What was touched during the round has its own next one; ask for it, as nothing else may.
   if (!awake_.empty() && !turn_requested_) {
     turn_requested_ = true;
@@ -111,6 +108,10 @@ void Worker::answer() {
       if (*alive) turn_requested_ = false;
     });
   }
+}
+
+void Worker::flush_links() {
+  for (auto& [peer, links] : links_) links.for_each([](net::PeerLink& link) { link.flush(); });
 }
 
 void Worker::wake(Group& group) {
@@ -135,11 +136,13 @@ void Worker::rearm(Group& group) {
 
 void Worker::send(GroupId group, const raft::Message& message) {
   Links* links = links_to(message.to);
-  if (links == nullptr || !links->messages->up()) return;
+  if (links == nullptr) return;
+  net::PeerLink& link = std::holds_alternative<raft::Append>(message.body) ? *links->entries : *links->messages;
+  if (!link.up()) return;
   scratch_.clear();
   Encoder(scratch_).id(group);
   raft::encode(message, scratch_);
-  links->messages->send(static_cast<uint8_t>(PeerMessage::kRaft), scratch_);
+  link.send(static_cast<uint8_t>(PeerMessage::kRaft), scratch_);
 }
 
 void Worker::forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) {
@@ -155,7 +158,7 @@ void Worker::call(NodeId peer, PeerMessage type, std::string_view body, net::Cal
   Links* links = links_to(peer);
   if (links == nullptr) return done(Status(ErrorCode::kUnavailable, fmt::format("node {} is not known", peer)));
   const bool bulk = type == PeerMessage::kSnapshotOpen || type == PeerMessage::kSnapshotChunk;
-  net::PeerLink* link = links->messages.get();
+  net::PeerLink* link = type == PeerMessage::kWrite ? links->entries.get() : links->messages.get();
   if (bulk) {
     if (!links->bulk) links->bulk = make_link(peer, links->messages->address(), net::Channel::kBulk);
     link = links->bulk.get();
@@ -184,7 +187,10 @@ Worker::Links* Worker::links_to(NodeId peer) {
   if (!record || peer == shared_.identity.node) return nullptr;
   const Result<env::Address> address = env::Address::parse(record->peer_address);
   if (!address.ok()) return nullptr;
-  return &links_.emplace(peer, Links{.messages = make_link(peer, *address, net::Channel::kMessages), .bulk = nullptr})
+  return &links_
+              .emplace(peer, Links{.messages = make_link(peer, *address, net::Channel::kMessages),
+                                   .entries = make_link(peer, *address, net::Channel::kEntries),
+                                   .bulk = nullptr})
               .first->second;
 }
 
@@ -199,15 +205,17 @@ std::unique_ptr<net::PeerLink> Worker::make_link(NodeId peer, const env::Address
   net::PeerLinkEvents events;
   events.up = [this, peer, channel] {
     if (channel == net::Channel::kBulk) return;
-    log::info("link to node {} is up", peer);
-    shared_.directory.set_refusal(peer, {});
+    if (channel == net::Channel::kMessages) {
+      log::info("link to node {} is up", peer);
+      shared_.directory.set_refusal(peer, {});
+    }
     for (auto& [id, group] : groups_) group->step(raft::PeerReachable{.node = peer});
   };
   events.down = [this, peer, channel](bool gone) {
-    if (channel == net::Channel::kMessages) peer_down(peer, gone);
+    if (channel != net::Channel::kBulk) peer_down(peer, gone && channel == net::Channel::kMessages);
   };
-  events.refused = [this, peer](const Status& why) {
-    log::warn("node {} does not talk to us: {}", peer, why.message());
+  events.refused = [this, peer, channel](const Status& why) {
+    if (channel == net::Channel::kMessages) log::warn("node {} does not talk to us: {}", peer, why.message());
     shared_.directory.set_refusal(peer, why.message());
   };
   return std::make_unique<net::PeerLink>(loop_, shared_.world.network, address, peer, std::move(hello),
@@ -230,8 +238,7 @@ void Worker::refresh_addresses() {
     const Result<env::Address> address = env::Address::parse(record.peer_address);
     Links* links = links_to(record.id);
     if (links == nullptr || !address.ok()) continue;
-    links->messages->set_address(*address);
-    if (links->bulk) links->bulk->set_address(*address);
+    links->for_each([&](net::PeerLink& link) { link.set_address(*address); });
   }
   std::erase_if(links_, [this](const auto& entry) { return !shared_.directory.find(entry.first).has_value(); });
 }

@@ -84,15 +84,25 @@ class Worker final : public GroupHost {
   void apply();
   void answer();
 
+  void flush_links();
   void rearm(Group& group);
   void on_tick();
   // worker_snapshots.cc
   void maybe_snapshot(Group& group);
   void shorten_log(Group& group);
   void install_snapshot(Group& group);
+  // Three ways to a peer, so that a heartbeat, a vote or an answer never waits behind megabytes.
   struct Links {
     std::unique_ptr<net::PeerLink> messages;
-    std::unique_ptr<net::PeerLink> bulk;
+    std::unique_ptr<net::PeerLink> entries;  // appends, forwarded writes
+    std::unique_ptr<net::PeerLink> bulk;     // snapshots; made when needed
+
+    template <typename Visit>
+    void for_each(Visit visit) {
+      for (net::PeerLink* link : {messages.get(), entries.get(), bulk.get()}) {
+        if (link != nullptr) visit(*link);
+      }
+    }
   };
   Links* links_to(NodeId peer);
   std::unique_ptr<net::PeerLink> make_link(NodeId peer, const env::Address& address, net::Channel channel);

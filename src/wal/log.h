@@ -2,7 +2,7 @@
 // cycle), log_read.cc and log_housekeeping.cc.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/container/btree_map.h>
 
 #include <deque>
 #include <memory>
@@ -119,7 +119,7 @@ class Log final : public Wal {
 
   mutable std::mutex mutex_;  // guards what follows, up to the mark
   Status poison_;
-  absl::flat_hash_map<GroupId, GroupLog> groups_;
+  absl::btree_map<GroupId, GroupLog> groups_;
   // Invariant: flight_, sealed_ and pending_ follow each other without a gap.
   Buffer flight_;  // being written; its bytes are not touched by others
   Buffer sealed_;
@@ -138,9 +138,9 @@ class Log final : public Wal {
   // --- end of mutex_ ---
 
   // The cycle's own: only the thread that runs write and sync.
-  SegmentPtr active_;                                  // live_.back()
-  absl::flat_hash_map<GroupId, GroupSummary> placed_;  // what the batches so far say of each group
-  uint64_t offset_ = kPageBytes;                       // of the next batch in the live segment
+  SegmentPtr active_;                              // live_.back()
+  absl::btree_map<GroupId, GroupSummary> placed_;  // what the batches so far say of each group
+  uint64_t offset_ = kPageBytes;                   // of the next batch in the live segment
   uint64_t next_sequence_ = 1;
   uint64_t durable_sequence_ = 0;
   uint32_t epoch_ = 0;

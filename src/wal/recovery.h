@@ -5,7 +5,7 @@
 // state; a compaction past lost entries, or a cut before them, makes up for those.
 #pragma once
 
-#include <absl/container/flat_hash_map.h>
+#include <absl/container/btree_map.h>
 
 #include <memory>
 #include <vector>
@@ -17,7 +17,7 @@
 namespace flux::wal {
 
 struct Recovered {
-  absl::flat_hash_map<GroupId, GroupLog> groups;
+  absl::btree_map<GroupId, GroupLog> groups;
   std::vector<std::shared_ptr<Segment>> segments;  // shared: reads hold a segment while it is freed
   Position end;
   ScanEnd scan;
