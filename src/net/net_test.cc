@@ -201,6 +201,82 @@ class Garbage : public env::StreamHandler {
   env::AsioLoop& loop_;
 };
 
+// A link on a clock and a network that the test holds.
+struct HeldLink {
+  HeldLink()
+      : link(loop, network, {"far", 1}, NodeId(2), hello_of(1), {.frame_bytes_max = 1_MiB}, Rng(1),
+             {.up = [this] { ++ups; }, .down = [this](bool) { ++downs; }, .refused = [](const Status&) {}}) {
+    loop.settle();
+  }
+  std::shared_ptr<env::testing::FakeWire> wire() { return network.dialled.back(); }
+  void answer(uint8_t type, std::string_view body) {
+    std::string bytes;
+    FrameWriter writer(bytes);
+    writer.message(type, 0, body);
+    writer.finish();
+    wire()->give(bytes);
+    loop.settle();
+  }
+  env::testing::FakeLoop loop;
+  env::testing::FakeNetwork network;
+  int ups = 0;
+  int downs = 0;
+  PeerLink link;
+};
+
+// A peer that was accepted by a dead host's kernel, or lies behind a wire that swallows everything.
+TEST(PeerLink, a_peer_that_never_greets_is_tried_again) {
+  HeldLink held;
+  ASSERT_EQ(held.network.dialled.size(), 1u);
+  held.loop.advance(Millis(2900));
+  EXPECT_EQ(held.network.dialled.size(), 1u);
+  held.loop.advance(Millis(2000));
+  EXPECT_EQ(held.network.dialled.size(), 2u);
+  held.answer(kHelloAcceptedType, encode_hello(hello_of(2)));
+  EXPECT_EQ(held.ups, 1);
+}
+
+TEST(PeerLink, a_peer_that_falls_silent_is_given_up_and_one_that_answers_is_not) {
+  HeldLink held;
+  held.answer(kHelloAcceptedType, encode_hello(hello_of(2)));
+  ASSERT_TRUE(held.link.up());
+  for (int second = 0; second < 20; ++second) {
+    held.loop.advance(Millis(1000));
+    held.answer(kPongType, {});
+  }
+  EXPECT_TRUE(held.link.up());
+  EXPECT_EQ(held.network.dialled.size(), 1u);
+  held.loop.advance(Millis(7000));
+  EXPECT_EQ(held.downs, 1);
+  EXPECT_GE(held.network.dialled.size(), 2u);
+}
+
+TEST(Acceptor, pings_are_answered_and_long_silence_ends_a_connection) {
+  env::testing::FakeLoop loop;
+  env::testing::FakeNetwork network;
+  Receiver receiver;
+  const auto acceptor = PeerAcceptor::listen(network, {&loop}, {"near", 1}, {.frame_bytes_max = 1_MiB}, receiver);
+  const auto wire = network.dial();
+  std::string bytes;
+  FrameWriter writer(bytes);
+  writer.message(kHelloType, 0, encode_hello(hello_of(1)));
+  writer.message(kPingType, 0, {});
+  writer.finish();
+  wire->give(bytes);
+  loop.settle();
+  std::string sent = wire->take();
+  std::string_view messages;
+  const size_t greeting = take_frame(sent, 1_MiB, messages).value();
+  ASSERT_NE(take_frame(std::string_view(sent).substr(greeting), 1_MiB, messages).value(), 0u);
+  FrameMessage pong;
+  ASSERT_TRUE(take_message(messages, pong).ok());
+  EXPECT_EQ(pong.type, kPongType);
+  loop.advance(Millis(29'000));
+  EXPECT_FALSE(wire->closed());
+  loop.advance(Millis(2000));
+  EXPECT_TRUE(wire->closed());
+}
+
 TEST_F(NetTest, garbage_closes_the_connection_and_nothing_else) {
   for (const std::string& bytes :
        {std::string("GET / HTTP/1.1\r\n\r\n"), std::string(64, '\xFF'), std::string(64, '\0')}) {

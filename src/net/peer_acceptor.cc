@@ -18,6 +18,7 @@ class Connection final : public PeerConnection,
  public:
   Connection(Acceptor& acceptor, uint64_t number, env::Loop& loop, std::unique_ptr<env::Stream> stream)
       : acceptor_(acceptor), number_(number), loop_(loop), stream_(std::move(stream)) {}
+  ~Connection() override { loop_.cancel(timer_); }
 
   void start();
   uint64_t number() const { return number_; }
@@ -37,6 +38,7 @@ class Connection final : public PeerConnection,
   Status on_message(const FrameMessage& message);
   Status on_hello(const FrameMessage& message);
   void close(const Status& why);
+  void watch();
 
   Acceptor& acceptor_;
   const uint64_t number_;
@@ -45,7 +47,8 @@ class Connection final : public PeerConnection,
   Hello peer_;
   bool greeted_ = false;
   bool closing_ = false;
-  env::TimerId greeting_timer_;
+  env::TimerId timer_;  // for the greeting, then for silence
+  MonoTime heard_;
 };
 
 class Acceptor final : public PeerAcceptor {
@@ -90,12 +93,13 @@ class Acceptor final : public PeerAcceptor {
 
 void Connection::start() {
   stream_->set_handler(this);
-  greeting_timer_ = loop_.call_after(acceptor_.options().greeting_timeout,
-                                     [this] { close(Status(ErrorCode::kTimeout, "no greeting in time")); });
+  timer_ = loop_.call_after(acceptor_.options().greeting_timeout,
+                            [this] { close(Status(ErrorCode::kTimeout, "no greeting in time")); });
 }
 
 size_t Connection::on_data(env::Stream&, std::string_view data) {
   if (closing_) return data.size();
+  heard_ = loop_.now();
   const auto self = shared_from_this();
   size_t consumed = 0;
   while (true) {
@@ -117,6 +121,13 @@ size_t Connection::on_data(env::Stream&, std::string_view data) {
 
 Status Connection::on_message(const FrameMessage& message) {
   if (!greeted_) return on_hello(message);
+  if (message.type == kPingType) {
+    FrameWriter frame(stream_->outbox());
+    frame.message(kPongType, 0, {});
+    frame.finish();
+    stream_->wrote();
+    return {};
+  }
   if (message.type < kFirstUserType) {
     return Status(ErrorCode::kCorruption, fmt::format("unexpected message type {}", message.type));
   }
@@ -136,9 +147,20 @@ Status Connection::on_hello(const FrameMessage& message) {
   frame.finish();
   stream_->wrote();
   if (!ours.ok()) return ours.status().with(fmt::format("refused node '{}'", peer_.name));
-  loop_.cancel(greeting_timer_);
+  loop_.cancel(timer_);
   greeted_ = true;
+  watch();
   return {};
+}
+
+void Connection::watch() {
+  if (loop_.now() - heard_ < acceptor_.options().silence_max) {
+    timer_ = loop_.call_at(heard_ + acceptor_.options().silence_max, [this] { watch(); });
+    return;
+  }
+  log::warn("peer connection from {}: nothing was heard for long -> dropped", stream_->peer_address());
+  closing_ = true;
+  acceptor_.forget(number_);  // the last thing it does: this is gone now
 }
 
 void Connection::close(const Status& why) {
@@ -150,7 +172,7 @@ void Connection::close(const Status& why) {
 
 void Connection::on_closed(env::Stream&, const Status&) {
   closing_ = true;
-  loop_.cancel(greeting_timer_);
+  loop_.cancel(timer_);
   const std::shared_ptr<Connection> self = shared_from_this();  // to the end of this function
   acceptor_.forget(number_);
 }

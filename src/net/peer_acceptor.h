@@ -38,6 +38,8 @@ class PeerReceiver {
 struct PeerAcceptorOptions {
   size_t frame_bytes_max = 0;
   Micros greeting_timeout = Millis(5000);
+  // A connection that is silent for so long is of a peer that vanished: links ask for signs of life much more often.
+  Micros silence_max = Millis(30'000);
   size_t connections_max = 1024;
 };
 

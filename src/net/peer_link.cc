@@ -24,6 +24,7 @@ PeerLink::PeerLink(env::Loop& loop, env::Network& network, env::Address address,
 PeerLink::~PeerLink() {
   *alive_ = false;
   loop_.cancel(retry_timer_);
+  loop_.cancel(watch_timer_);
   for (auto& [id, done] : calls_) done(Status(ErrorCode::kOutcomeUnknown, "the link was closed before the answer"));
 }
 
@@ -54,6 +55,21 @@ void PeerLink::connected(std::unique_ptr<env::Stream> stream) {
   hello.message(kHelloType, 0, encode_hello(hello_));
   hello.finish();
   stream_->wrote();
+  heard_ = loop_.now();
+  unsent_before_ = 0;
+  watch_timer_ = loop_.call_after(options_.ping_interval, [this] { watch(); });
+}
+
+void PeerLink::watch() {
+  const size_t unsent = stream_->unsent_bytes();
+  if (unsent < unsent_before_) heard_ = loop_.now();  // it takes what we send, and may have much of it before it
+  unsent_before_ = unsent;
+  if (loop_.now() - heard_ >= (up_ ? options_.silence_max : options_.greeting_timeout)) return lost(false);
+  if (up_ && unsent == 0) {
+    writer_.message(kPingType, 0, {});
+    flush();
+  }
+  watch_timer_ = loop_.call_after(options_.ping_interval, [this] { watch(); });
 }
 
 void PeerLink::send(uint8_t type, std::string_view body) {
@@ -81,6 +97,7 @@ void PeerLink::flush() {
 
 size_t PeerLink::on_data(env::Stream& stream, std::string_view data) {
   if (failing_) return data.size();
+  heard_ = loop_.now();
   size_t consumed = 0;
   Status status;
   while (status.ok()) {
@@ -107,6 +124,7 @@ size_t PeerLink::on_data(env::Stream& stream, std::string_view data) {
 
 Status PeerLink::on_message(const FrameMessage& message) {
   if (!up_) return on_greeting(message);
+  if (message.type == kPongType) return {};
   if (message.type != kReplyType) {
     return Status(ErrorCode::kCorruption, fmt::format("unexpected message type {}", message.type));
   }
@@ -136,6 +154,7 @@ Status PeerLink::on_greeting(const FrameMessage& message) {
 void PeerLink::on_closed(env::Stream&, const Status& reason) { lost(reason.ok() && !refused_); }
 
 void PeerLink::lost(bool gone) {
+  loop_.cancel(watch_timer_);
   const bool was_up = std::exchange(up_, false);
   writer_.finish();
   frame_.clear();

@@ -23,6 +23,8 @@ inline constexpr uint8_t kHelloType = 1;
 inline constexpr uint8_t kHelloAcceptedType = 2;  // body: the acceptor's Hello
 inline constexpr uint8_t kHelloRefusedType = 3;   // body: why, for people
 inline constexpr uint8_t kReplyType = 4;          // answers a call
+inline constexpr uint8_t kPingType = 5;           // asks for a pong; no body
+inline constexpr uint8_t kPongType = 6;
 inline constexpr uint8_t kFirstUserType = 16;
 
 // OK with the reply's body; kUnavailable: it was not sent; kOutcomeUnknown: it was sent and the link was lost.
@@ -41,6 +43,12 @@ struct PeerLinkOptions {
   // Output that waits for the peer to read; more is dropped (and calls refused).
   size_t unsent_bytes_max = 64_MiB;
   Micros connect_timeout = Millis(2000);
+  // From the connection to the peer's greeting.
+  Micros greeting_timeout = Millis(3000);
+  // A link asks for a sign of life this often, and is given up after this much silence: TCP alone would hold on to a
+  // peer that vanished for a quarter of an hour, and take minutes to notice that it is back.
+  Micros ping_interval = Millis(1000);
+  Micros silence_max = Millis(5000);
   Micros pause_min = Millis(20);
   Micros pause_max = Millis(1000);
 };
@@ -73,6 +81,7 @@ class PeerLink final : public env::StreamHandler {
   void connected(std::unique_ptr<env::Stream> stream);
   Status on_message(const FrameMessage& message);
   Status on_greeting(const FrameMessage& message);
+  void watch();
   void lost(bool gone);
   void retry();
 
@@ -94,6 +103,9 @@ class PeerLink final : public env::StreamHandler {
   bool failing_ = false;  // a protocol error: the stream is on its way out
   Micros pause_;
   env::TimerId retry_timer_;
+  env::TimerId watch_timer_;
+  MonoTime heard_;            // when the peer last gave a sign of life, or took bytes
+  size_t unsent_before_ = 0;  // when we last looked
   uint64_t next_request_ = 1;
   std::unordered_map<uint64_t, CallDone> calls_;
   std::shared_ptr<bool> alive_;  // shared with a pending connect, which may outlive us
