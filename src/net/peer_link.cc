@@ -91,7 +91,11 @@ void PeerLink::call(uint8_t type, std::string_view body, CallDone done) {
 void PeerLink::flush() {
   if (!writer_.open()) return;
   writer_.finish();
-  if (stream_ != nullptr) stream_->send(frame_);
+  if (stream_ != nullptr) {
+    std::string& outbox = stream_->outbox();
+    outbox.empty() ? outbox.swap(frame_) : void(outbox.append(frame_));
+    stream_->wrote();
+  }
   frame_.clear();
 }
 
