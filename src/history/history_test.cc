@@ -159,7 +159,9 @@ History random_history(Rng& rng, size_t operations, bool honest) {
     }
     drafts.push_back({operation, called + static_cast<int64_t>(rng.below(static_cast<uint64_t>(length) + 1))});
   }
-  std::stable_sort(drafts.begin(), drafts.end(), [](const Draft& a, const Draft& b) { return a.moment < b.moment; });
+  std::sort(drafts.begin(), drafts.end(), [](const Draft& a, const Draft& b) {
+    return std::pair(a.moment, a.operation.number) < std::pair(b.moment, b.operation.number);
+  });
   std::optional<std::string> state;
   History history;
   for (Draft& draft : drafts) {

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <limits>
 #include <map>
+#include <tuple>
 
 #include "base/check.h"
 
@@ -85,8 +86,8 @@ void Search::build_list() {
     if (operations_[i]->outcome == Outcome::kOk) points.push_back({operations_[i]->returned_us, false, i});
   }
   // At one instant calls come first: operations that touch may have overlapped.
-  std::stable_sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
-    return a.time != b.time ? a.time < b.time : a.is_call && !b.is_call;
+  std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
+    return std::tuple(a.time, !a.is_call, a.operation) < std::tuple(b.time, !b.is_call, b.operation);
   });
   events_.push_back({});
   std::vector<size_t> call_of(operations_.size(), kEnd);
@@ -284,8 +285,9 @@ Verdict check_linearizable(const History& history, const CheckOptions& options) 
     verdict.key = key;
     if (answer == Verdict::Answer::kUndecided) continue;
     for (const Operation* operation : shrink(operations, options)) verdict.counterexample.push_back(*operation);
-    std::stable_sort(verdict.counterexample.begin(), verdict.counterexample.end(),
-                     [](const Operation& a, const Operation& b) { return a.called_us < b.called_us; });
+    std::sort(verdict.counterexample.begin(), verdict.counterexample.end(), [](const Operation& a, const Operation& b) {
+      return std::tuple(a.called_us, a.client, a.number) < std::tuple(b.called_us, b.client, b.number);
+    });
     return verdict;
   }
   return verdict;
