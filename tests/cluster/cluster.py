@@ -71,7 +71,7 @@ class Node:
         flags = ["server", "--name", self.name, "--data-dir", str(self.data),
                  "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
                  "--listen-http", f"127.0.0.1:{self.http}", "--engine", self.cluster.engine]
-        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + os.environ.get("FLUX_TEST_FLAGS", "").split() + self.extra
+        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + self.cluster.general_flags() + self.extra
 
     def start(self):
         assert self.process is None
@@ -127,6 +127,12 @@ class Cluster:
         if size > 1:
             founders = ",".join(f"{n.name}=127.0.0.1:{n.peer}" for n in self.nodes)
             self.flags += ["--initial-cluster", founders]
+
+    def general_flags(self):
+        """FLUX_TEST_FLAGS, "--flag value ...", for all clusters but where a test says otherwise."""
+        words = os.environ.get("FLUX_TEST_FLAGS", "").split()
+        pairs = zip(words[::2], words[1::2])
+        return [word for pair in pairs if pair[0] not in self.flags for word in pair]
 
     def __enter__(self):
         for node in self.nodes:
