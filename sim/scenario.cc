@@ -1,0 +1,345 @@
+#include "scenario.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "net/frame.h"
+
+namespace flux::sim {
+namespace {
+
+constexpr size_t kAnyFrame = size_t{1} << 30;
+
+class TappedStream final : public env::Stream {
+ public:
+  TappedStream(const TappedNetwork& network, uint64_t from, std::string to, std::unique_ptr<env::Stream> stream)
+      : network_(network), from_(from), to_(std::move(to)), stream_(std::move(stream)) {}
+
+  void set_handler(env::StreamHandler* handler) override { stream_->set_handler(handler); }
+  std::string& outbox() override { return outbox_; }
+  void wrote() override {
+    std::string_view left = outbox_;
+    while (!left.empty() && !reset_) {
+      std::string_view messages;
+      const Result<size_t> taken = net::take_frame(left, kAnyFrame, messages);
+      FLUX_CHECK(taken.ok() && *taken > 0, "a node sends whole frames");
+      left.remove_prefix(*taken);
+      while (!messages.empty() && !reset_) {
+        net::FrameMessage message;
+        FLUX_CHECK(net::take_message(messages, message).ok());
+        pass({.from = from_,
+              .to = to_,
+              .type = message.type,
+              .request_id = message.request_id,
+              .body = std::string(message.body)});
+      }
+    }
+    outbox_.clear();
+  }
+  size_t unsent_bytes() const override { return stream_->unsent_bytes(); }
+  void pause_reading() override { stream_->pause_reading(); }
+  void resume_reading() override { stream_->resume_reading(); }
+  void close_after_flush() override { stream_->close_after_flush(); }
+  std::string peer_address() const override { return stream_->peer_address(); }
+  std::string local_address() const override { return stream_->local_address(); }
+
+ private:
+  void pass(Passing passing) {
+    const Fate fate = network_.tap() ? network_.tap()(passing) : Fate::kPass;
+    switch (fate) {
+      case Fate::kReset:
+        reset_ = true;
+        return stream_->close_after_flush();
+      case Fate::kHold:
+        held_.push_back(std::move(passing));
+        return;
+      case Fate::kTwice:
+        put(passing);
+        break;
+      case Fate::kPass:
+      case Fate::kDamage:
+        break;
+    }
+    put(passing);
+    if (fate == Fate::kDamage) {
+      std::string& out = stream_->outbox();
+      out[out.size() - passing.body.size() + passing.damage] ^= 1;
+    }
+    for (const Passing& held : held_) put(held);
+    held_.clear();
+    stream_->wrote();
+  }
+  void put(const Passing& passing) {
+    net::FrameWriter frame(stream_->outbox());
+    frame.message(passing.type, passing.request_id, passing.body);
+    frame.finish();
+  }
+
+  const TappedNetwork& network_;
+  const uint64_t from_;
+  const std::string to_;
+  const std::unique_ptr<env::Stream> stream_;
+  std::string outbox_;
+  std::vector<Passing> held_;
+  bool reset_ = false;
+};
+
+}  // namespace
+
+void TappedNetwork::connect(env::Loop& loop, const env::Address& address, const env::StreamOptions& options,
+                            Micros timeout, env::ConnectFn done) {
+  const uint64_t from = static_cast<SimLoop&>(loop).host();
+  network_.connect(
+      loop, address, options, timeout,
+      [this, from, to = address.to_string(),
+       done = std::move(done)](Result<std::unique_ptr<env::Stream>> stream) mutable {
+        if (!stream.ok()) return done(stream.status());
+        done(std::unique_ptr<env::Stream>(std::make_unique<TappedStream>(*this, from, to, std::move(stream).value())));
+      });
+}
+
+// --- Nodes -----------------------------------------------------------------------------------------------------------
+
+Nodes::Nodes(uint64_t seed, size_t founders, Adjust adjust)
+    : world_(seed), founders_(founders), adjust_(std::move(adjust)) {
+  for (size_t i = 0; i < founders; ++i) {
+    add_host(fmt::format("n{}", i + 1), {.host = fmt::format("10.0.0.{}", i + 1), .port = 7380});
+  }
+  for (size_t i = 0; i < founders; ++i) EXPECT_TRUE(start(i).ok());
+}
+
+Nodes::~Nodes() {
+  for (size_t i = 0; i < size(); ++i) {
+    if (up(i)) crash(i);
+  }
+}
+
+size_t Nodes::add_host(std::string name, env::Address address) {
+  hosts_.push_back(std::make_unique<Host>());
+  hosts_.back()->name = std::move(name);
+  hosts_.back()->address = std::move(address);
+  return hosts_.size() - 1;
+}
+
+node::NodeOptions Nodes::options_of(size_t i) const {
+  node::NodeOptions options;
+  options.name = hosts_[i]->name;
+  options.data_dir = "/data";
+  options.listen_peer = options.advertise_peer = hosts_[i]->address;
+  for (size_t each = 0; each < founders_ && i < founders_; ++each) {
+    options.initial_cluster.push_back({.name = hosts_[each]->name, .address = hosts_[each]->address});
+  }
+  options.wal_prefill = false;
+  options.wal_spare_segments = 1;
+  options.wal_segments_max = 8;
+  options.wal_segment_bytes = 1_MiB;
+  options.log_entries_kept = 5;
+  options.check_invariants = true;
+  if (adjust_) adjust_(i, options);
+  return options;
+}
+
+Status Nodes::start(size_t i, const node::JoinTicket* ticket) {
+  Host& host = *hosts_[i];
+  host.fatal = Status();
+  host.loop = std::make_unique<SimLoop>(world_, host_id(i));
+  host.loop->wall_offset_ms = host.wall_offset_ms;
+  host.log_executor = std::make_unique<SimExecutor>(world_, *host.loop, Micros(200), Micros(2000));
+  host.background = std::make_unique<SimExecutor>(world_, *host.loop, Micros(20'000), Micros(20'000));
+  Result<std::unique_ptr<node::Node>> started = node::Node::start({.fs = *host.fs,
+                                                                   .network = network_,
+                                                                   .loops = {host.loop.get()},
+                                                                   .log_executor = *host.log_executor,
+                                                                   .background = *host.background,
+                                                                   .entropy = world_.rng().next(),
+                                                                   .memory_used = nullptr,
+                                                                   .fatal =
+                                                                       [&host](const Status& why) {
+                                                                         if (host.fatal.ok()) host.fatal = why;
+                                                                       }},
+                                                                  options_of(i), ticket);
+  if (!started.ok()) return started.status();
+  host.node = std::move(started).value();
+  return {};
+}
+
+void Nodes::crash(size_t i, const env::testing::CrashPolicy& policy) {
+  Host& host = *hosts_[i];
+  host.fs->crash(policy);
+  host.node.reset();
+  host.log_executor.reset();
+  host.background.reset();
+  host.loop.reset();
+}
+
+node::JoinTicket Nodes::ticket_for(size_t asked, const std::string& name) {
+  node::JoinTicket ticket{.cluster = node(asked).identity().cluster, .node = kNobody, .nodes = {}};
+  node(asked).admin(0).status([&](const api::NodeStatus& status) {
+    for (const api::NodeRecord& record : status.nodes) {
+      if (record.name == name) ticket.node = record.id;
+      ticket.nodes.push_back({.id = record.id, .name = record.name, .address = record.peer_address});
+    }
+  });
+  EXPECT_NE(ticket.node, kNobody) << name << " has not been added";
+  return ticket;
+}
+
+node::Group& Nodes::group(size_t i) {
+  return *static_cast<node::NodeImpl&>(node(i)).owner(node::kDataGroup).find(node::kDataGroup);
+}
+
+void Nodes::set_wall_offset(size_t i, int64_t millis) {
+  hosts_[i]->wall_offset_ms = millis;
+  if (hosts_[i]->loop) hosts_[i]->loop->wall_offset_ms = millis;
+}
+
+std::vector<std::string> Nodes::snapshots(size_t i) {
+  std::vector<std::string> names;
+  const std::vector<std::string> all = fs(i).list(snapshot_dir()).value();
+  for (const std::string& name : all) {
+    if (name.ends_with(".snap")) names.push_back(name);
+  }
+  return names;
+}
+
+bool Nodes::until(const std::function<bool()>& done, Micros at_most) {
+  const bool came = done() || world_.run(world_.now() + at_most, [&] {
+    if (watcher_) watcher_();
+    return done();
+  });
+  EXPECT_TRUE(came) << "did not happen in " << at_most.count() << " us";
+  return came;
+}
+
+void Nodes::pass(Micros time) {
+  world_.run(world_.now() + time, [this] {
+    if (watcher_) watcher_();
+    return false;
+  });
+}
+
+size_t Nodes::leader() {
+  size_t found = SIZE_MAX;
+  Term highest;
+  for (size_t i = 0; i < size(); ++i) {
+    if (!up(i) || !group(i).leads() || group(i).core().term() < highest) continue;
+    found = i, highest = group(i).core().term();
+  }
+  return found;
+}
+
+size_t Nodes::wait_leader() {
+  const auto known_to_all = [this] {
+    const size_t found = leader();
+    if (found == SIZE_MAX) return false;
+    for (size_t i = 0; i < size(); ++i) {
+      if (up(i) && group(i).halt_reason().ok() && group(i).core().leader() != node(found).identity().node) return false;
+    }
+    return group(found).core().commit_index() == group(found).core().last_index();
+  };
+  until(known_to_all);
+  return leader();
+}
+
+void Nodes::make_leader(size_t i) {
+  const auto ask = [this, i] {
+    if (group(i).leads()) return true;
+    const size_t now = leader();
+    if (now != SIZE_MAX && group(now).core().transfer_target() == kNobody) {
+      in_turn(now, [this, now, i] { group(now).transfer(node(i).identity().node, [](const Status&) {}); });
+    }
+    return group(i).leads();
+  };
+  for (int attempt = 0; attempt < 200 && !ask(); ++attempt) pass(Millis(50));
+  EXPECT_TRUE(group(i).leads());
+}
+
+bool Nodes::converged() {
+  std::set<Index> indexes;
+  for (size_t i = 0; i < size(); ++i) {
+    if (!up(i)) continue;
+    if (group(i).core().leader() == kNobody || applied(i) != group(i).core().commit_index()) return false;
+    indexes.insert(applied(i));
+  }
+  return indexes.size() == 1;
+}
+
+void Nodes::settle() {
+  until([this] { return converged(); });
+}
+
+void Nodes::isolate(size_t i) {
+  for (size_t other = 0; other < size(); ++other) {
+    if (other == i) continue;
+    world_.cut(host_id(i), host_id(other));
+    world_.cut(host_id(other), host_id(i));
+  }
+}
+
+void Nodes::in_turn(size_t i, env::Task task) {
+  bool ran = false;
+  world_.at(world_.now(), loop(i), [&ran, task = std::move(task)]() mutable {
+    task();
+    ran = true;
+  });
+  until([&ran] { return ran; });
+}
+
+Pending<api::WriteReply> Nodes::begin_write(size_t through, const std::vector<api::Command>& commands,
+                                            api::SessionRef session) {
+  auto pending = std::make_shared<std::optional<api::WriteReply>>();
+  in_turn(through, [&] {
+    node(through).kv(0).write({.commands = commands, .session = session}, [pending](api::WriteReply reply) {
+      EXPECT_FALSE(pending->has_value()) << "answered twice";
+      *pending = std::move(reply);
+    });
+  });
+  return pending;
+}
+
+Pending<Seen> Nodes::begin_get(size_t through, std::string_view key, api::Consistency consistency) {
+  auto pending = std::make_shared<std::optional<Seen>>();
+  in_turn(through, [&] {
+    const std::string_view keys[] = {key};
+    node(through).kv(0).read({.what = api::GetRequest{.keys = keys}, .consistency = consistency},
+                             [pending](const api::ReadReply& reply) {
+                               EXPECT_FALSE(pending->has_value()) << "answered twice";
+                               Seen seen{.status = reply.status, .value = std::nullopt, .deadline = std::nullopt};
+                               if (reply.status.ok() && reply.items[0].found) {
+                                 seen.value = reply.items[0].value;
+                                 seen.deadline = reply.items[0].deadline;
+                               }
+                               *pending = std::move(seen);
+                             });
+  });
+  return pending;
+}
+
+api::WriteReply Nodes::write(size_t through, const std::vector<api::Command>& commands, api::SessionRef session) {
+  const auto pending = begin_write(through, commands, session);
+  until([&] { return pending->has_value(); });
+  return pending->value_or(api::WriteReply{.status = Status(ErrorCode::kCancelled, "no answer")});
+}
+
+Status Nodes::put(size_t through, std::string_view key, std::string_view value, api::Expiry expiry) {
+  return write(through, {api::Put{.key = key, .value = value, .expiry = expiry}}).status;
+}
+
+Seen Nodes::get(size_t through, std::string_view key, api::Consistency consistency) {
+  const auto pending = begin_get(through, key, consistency);
+  until([&] { return pending->has_value(); });
+  return pending->value_or(Seen{.status = Status(ErrorCode::kCancelled, "no answer"), .value = {}, .deadline = {}});
+}
+
+Status Nodes::change_member(size_t through, const api::MemberChange& change) {
+  auto pending = std::make_shared<std::optional<Status>>();
+  in_turn(through, [&] {
+    node(through).admin(0).change_member(change, [pending](Status status) { *pending = std::move(status); });
+  });
+  until([&] { return pending->has_value(); });
+  return pending->value_or(Status(ErrorCode::kCancelled, "no answer"));
+}
+
+}  // namespace flux::sim

@@ -1,0 +1,159 @@
+// Whole nodes for directed scenarios: a test says who starts, who is cut off, what a disk does and which words between
+// nodes are lost, and runs the world until what it waits for has happened.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "env/testing/fake_fs.h"
+#include "node/node.h"
+#include "node/node_impl.h"
+#include "world.h"
+
+namespace flux::sim {
+
+// One message that a node sends on a connection which it has opened. Answers do not pass here.
+struct Passing {
+  uint64_t from = 0;  // host
+  std::string to;     // address
+  uint8_t type = 0;
+  uint64_t request_id = 0;
+  std::string body;   // may be rewritten; its checksum is made afterwards
+  size_t damage = 0;  // for kDamage: which byte of the body changes on the way, under the checksum it had
+};
+
+enum class Fate : uint8_t {
+  kPass,
+  kTwice,
+  kHold,   // goes behind the connection's next message that passes
+  kReset,  // the connection is closed in its place
+  kDamage,
+};
+using Tap = std::function<Fate(Passing& passing)>;
+
+// The world's network with somebody at the wire.
+class TappedNetwork final : public env::Network {
+ public:
+  explicit TappedNetwork(SimNetwork& network) : network_(network) {}
+  Result<std::unique_ptr<env::Listener>> listen(const std::vector<env::Loop*>& loops, const env::Address& address,
+                                                const env::StreamOptions& options, env::AcceptFn on_accept) override {
+    return network_.listen(loops, address, options, std::move(on_accept));
+  }
+  void connect(env::Loop& loop, const env::Address& address, const env::StreamOptions& options, Micros timeout,
+               env::ConnectFn done) override;
+
+  void set_tap(Tap tap) { tap_ = std::move(tap); }
+  const Tap& tap() const { return tap_; }
+
+ private:
+  SimNetwork& network_;
+  Tap tap_;
+};
+
+// A read's answer, with its values kept.
+struct Seen {
+  Status status;
+  std::optional<std::string> value;
+  std::optional<WallMillis> deadline;
+};
+
+// A request that may still be answered. One that a crash has taken never is.
+template <typename Reply>
+using Pending = std::shared_ptr<std::optional<Reply>>;
+
+class Nodes {
+ public:
+  using Adjust = std::function<void(size_t node, node::NodeOptions& options)>;
+  // Starts a cluster of `founders` nodes, numbered from 0: n1 at 10.0.0.1 and so on.
+  Nodes(uint64_t seed, size_t founders, Adjust adjust = nullptr);
+  ~Nodes();
+  Nodes(const Nodes&) = delete;
+  Nodes& operator=(const Nodes&) = delete;
+
+  World& world() { return world_; }
+  TappedNetwork& network() { return network_; }
+  size_t size() const { return hosts_.size(); }
+  uint64_t host_id(size_t i) const { return i + 1; }
+  bool up(size_t i) const { return hosts_[i]->node != nullptr; }
+
+  Status start(size_t i, const node::JoinTicket* ticket = nullptr);
+  // The power of a node goes; of what was not synced, the policy decides.
+  void crash(size_t i, const env::testing::CrashPolicy& policy = env::testing::CrashPolicy::drop_all());
+  // A machine that is not started, at an address that may be somebody else's. Returns its number.
+  size_t add_host(std::string name, env::Address address);
+  // The ticket of a member that was added under that name.
+  node::JoinTicket ticket_for(size_t asked, const std::string& name);
+
+  node::Node& node(size_t i) { return *hosts_[i]->node; }
+  node::Group& group(size_t i);
+  api::GroupStatus status(size_t i) { return group(i).status(); }
+  SimLoop& loop(size_t i) { return *hosts_[i]->loop; }
+  env::testing::FakeFs& fs(size_t i) { return *hosts_[i]->fs; }
+  env::Address address(size_t i) const { return hosts_[i]->address; }
+  // What the node reported as the end of it; OK while it goes on.
+  const Status& fatal(size_t i) const { return hosts_[i]->fatal; }
+  // Milliseconds that the node's wall clock is ahead, also after its next start.
+  void set_wall_offset(size_t i, int64_t millis);
+  // A number for everything the state machine holds.
+  uint64_t hash(size_t i) { return group(i).engine().state_hash().value(); }
+  Index applied(size_t i) { return group(i).state_machine().applied().index; }
+  // Names of the snapshot files, oldest first.
+  std::vector<std::string> snapshots(size_t i);
+  static std::string snapshot_dir() { return "/data/snapshots/group-1"; }
+
+  // --- Running the world. Each of these fails the test when what it waits for does not come. -------------------------
+  bool until(const std::function<bool()>& done, Micros at_most = Millis(30'000));
+  void pass(Micros time);
+  // Something to look at after every event.
+  void watch(std::function<void()> watcher) { watcher_ = std::move(watcher); }
+  // The node that leads now in the highest term; SIZE_MAX if none does.
+  size_t leader();
+  size_t wait_leader();
+  void make_leader(size_t i);
+  // All nodes that are up have applied the same, and all that is committed.
+  bool converged();
+  void settle();
+
+  void isolate(size_t i);
+  void heal() { world_.heal(); }
+
+  // --- Requests ------------------------------------------------------------------------------------------------------
+  Pending<api::WriteReply> begin_write(size_t through, const std::vector<api::Command>& commands,
+                                       api::SessionRef session = {});
+  Pending<Seen> begin_get(size_t through, std::string_view key,
+                          api::Consistency consistency = api::Consistency::kLinearizable);
+  api::WriteReply write(size_t through, const std::vector<api::Command>& commands, api::SessionRef session = {});
+  // OK, or the status.
+  Status put(size_t through, std::string_view key, std::string_view value, api::Expiry expiry = {});
+  Seen get(size_t through, std::string_view key, api::Consistency consistency = api::Consistency::kLinearizable);
+  Status change_member(size_t through, const api::MemberChange& change);
+
+ private:
+  struct Host {
+    std::string name;
+    env::Address address;
+    std::unique_ptr<env::testing::FakeFs> fs = std::make_unique<env::testing::FakeFs>();
+    std::unique_ptr<SimLoop> loop;
+    std::unique_ptr<SimExecutor> log_executor;
+    std::unique_ptr<SimExecutor> background;
+    std::unique_ptr<node::Node> node;
+    Status fatal;
+    int64_t wall_offset_ms = 0;
+  };
+  node::NodeOptions options_of(size_t i) const;
+  // Runs a task as a turn of a node and waits until it has run.
+  void in_turn(size_t i, env::Task task);
+
+  World world_;
+  TappedNetwork network_{world_.network()};
+  const size_t founders_;
+  const Adjust adjust_;
+  std::function<void()> watcher_;
+  std::vector<std::unique_ptr<Host>> hosts_;
+};
+
+}  // namespace flux::sim

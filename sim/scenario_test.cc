@@ -1,0 +1,459 @@
+// Goal: whole nodes keep their promises in the one schedule that each test is about: what a wire, a disk, a clock or an
+// operator does at the worst moment.
+#include "scenario.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "api/limits.h"
+#include "net/frame.h"
+#include "raft/message_codec.h"
+
+namespace flux::sim {
+namespace {
+
+using env::testing::CrashPolicy;
+using node::PeerMessage;
+
+api::Expiry in(int64_t millis) { return {.kind = api::Expiry::Kind::kIn, .millis = millis}; }
+
+// The consensus message that passes, if it is one, and back into the bytes.
+std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group) {
+  if (passing.type != static_cast<uint8_t>(PeerMessage::kRaft)) return std::nullopt;
+  Decoder decoder(passing.body);
+  group = decoder.id<GroupId>();
+  return raft::decode(decoder.raw(decoder.remaining())).value();
+}
+void rewrite(Passing& passing, GroupId group, const raft::Message& message) {
+  passing.body.clear();
+  Encoder(passing.body).id(group);
+  raft::encode(message, passing.body);
+}
+
+// --- The wire --------------------------------------------------------------------------------------------------------
+
+// A frame that changed on the way ends the connection, and nothing of it is appended.
+TEST(Scenario, R35_entry_crc_bad_from_peer) {
+  Nodes nodes(1, 3);
+  const size_t leader = nodes.wait_leader();
+  const size_t victim = (leader + 1) % 3;
+  nodes.settle();
+  const Index before = nodes.group(victim).core().last_index();
+  bool harm = true;
+  uint64_t damaged = 0, greetings = 0;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (passing.from != nodes.host_id(leader) || passing.to != nodes.address(victim).to_string()) return Fate::kPass;
+    if (passing.type == net::kHelloType) ++greetings;
+    const size_t at = passing.body.find("precious");
+    if (!harm || at == std::string::npos) return Fate::kPass;
+    ++damaged;
+    passing.damage = at;
+    return Fate::kDamage;
+  });
+  ASSERT_TRUE(nodes.put(leader, "k", "precious").ok());
+  nodes.until([&] { return damaged >= 3; });
+  EXPECT_GE(greetings, 2u) << "each damaged frame ends a connection";
+  EXPECT_EQ(nodes.group(victim).core().last_index(), before);
+  harm = false;
+  nodes.settle();
+  EXPECT_EQ(nodes.get(victim, "k", api::Consistency::kStale).value, "precious");
+  EXPECT_EQ(nodes.hash(victim), nodes.hash(leader));
+}
+
+// An entry that one replica cannot apply stops that replica, at that entry, also after a restart; it is never skipped.
+// The others go on.
+TEST(Scenario, R37_apply_error_deterministic) {
+  Nodes nodes(2, 3);
+  const size_t leader = nodes.wait_leader();
+  const size_t victim = (leader + 1) % 3;
+  nodes.settle();
+  Index poison;
+  nodes.network().set_tap([&](Passing& passing) {
+    GroupId group;
+    if (passing.to != nodes.address(victim).to_string()) return Fate::kPass;
+    std::optional<raft::Message> message = raft_message(passing, group);
+    raft::Append* append = message ? std::get_if<raft::Append>(&message->body) : nullptr;
+    if (append == nullptr) return Fate::kPass;
+    for (Entry& entry : append->entries) {
+      if (entry.data.view().find("poison") == std::string_view::npos) continue;
+      std::string data(entry.data.view());
+      data.at(kv::kEntryHeaderBytes + 6) = 0x63;  // an operation that no version knows, under a checksum that is right
+      entry.data = SharedBytes(std::move(data));
+      poison = entry.index;
+    }
+    rewrite(passing, group, *message);
+    return Fate::kPass;
+  });
+  ASSERT_TRUE(nodes.put(leader, "k", "poison").ok());
+  nodes.until([&] { return !nodes.group(victim).halt_reason().ok(); });
+  EXPECT_EQ(nodes.applied(victim) + 1, poison);
+  ASSERT_TRUE(nodes.put(leader, "k", "later").ok());
+  EXPECT_EQ(nodes.get(victim, "k").status.code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(nodes.put(victim, "k", "x").code(), ErrorCode::kUnavailable);
+
+  nodes.crash(victim);
+  ASSERT_TRUE(nodes.start(victim).ok());
+  nodes.until([&] { return !nodes.group(victim).halt_reason().ok(); });
+  EXPECT_EQ(nodes.applied(victim) + 1, poison);
+  EXPECT_EQ(nodes.get(leader, "k").value, "later");
+}
+
+// What commands do wrong is part of the log: the same answer and the same state everywhere.
+TEST(Scenario, R37_a_command_that_fails_fails_alike_on_every_replica) {
+  Nodes nodes(3, 3);
+  const size_t leader = nodes.wait_leader();
+  ASSERT_TRUE(nodes.put(leader, "text", "abc").ok());
+  const auto reply = nodes.write(leader, {api::Put{.key = "a", .value = "1"}, api::Increment{.key = "text", .delta = 1},
+                                          api::IncrementFloat{.key = "text", .delta = "1"},
+                                          api::SetRange{.key = "a", .offset = api::kValueBytesMax, .value = "x"},
+                                          api::Increment{.key = "a", .delta = 1}});
+  ASSERT_TRUE(reply.status.ok()) << reply.status.to_string();
+  EXPECT_EQ(reply.results.at(1).code, ErrorCode::kNotInteger);
+  EXPECT_EQ(reply.results.at(2).code, ErrorCode::kNotFloat);
+  EXPECT_EQ(reply.results.at(3).code, ErrorCode::kTooLarge);
+  EXPECT_EQ(reply.results.at(4).integer, 2);
+  nodes.settle();
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes.hash(i), nodes.hash(leader)) << i;
+}
+
+// --- Membership ------------------------------------------------------------------------------------------------------
+
+// Somebody on a bare connection who says a greeting and one consensus message.
+class Stranger final : public env::StreamHandler {
+ public:
+  Stranger(Nodes& nodes, const env::Address& to, const net::Hello& hello, const raft::Message& message)
+      : loop_(nodes.world(), 99) {
+    nodes.world().network().connect(loop_, to, {}, Millis(1000), [=, this](Result<std::unique_ptr<env::Stream>> got) {
+      if (!got.ok()) return;
+      stream_ = std::move(got).value();
+      stream_->set_handler(this);
+      std::string body;
+      Encoder(body).id(node::kDataGroup);
+      raft::encode(message, body);
+      net::FrameWriter frame(stream_->outbox());
+      frame.message(net::kHelloType, 0, net::encode_hello(hello));
+      frame.message(static_cast<uint8_t>(PeerMessage::kRaft), 0, body);
+      frame.finish();
+      stream_->wrote();
+    });
+  }
+  size_t on_data(env::Stream&, std::string_view data) override { return data.size(); }
+  void on_closed(env::Stream&, const Status&) override { closed = true; }
+  bool closed = false;
+
+ private:
+  SimLoop loop_;
+  std::unique_ptr<env::Stream> stream_;
+};
+
+// A node that was removed and a new one at its address: what is meant for the old one never reaches the new one, and
+// the old one is no longer listened to.
+TEST(Scenario, R58_new_node_same_address) {
+  Nodes nodes(4, 3);
+  const size_t leader = nodes.wait_leader();
+  const size_t old = (leader + 1) % 3, other = (leader + 2) % 3;
+  ASSERT_TRUE(nodes.put(leader, "k", "1").ok());
+  nodes.settle();
+  const NodeId old_id = nodes.node(old).identity().node;
+  const env::Address there = nodes.address(old);
+  nodes.crash(old);
+  ASSERT_TRUE(nodes.change_member(leader, {.action = api::MemberAction::kRemove, .node = old_id, .record = {}}).ok());
+  // A member that slept through it wakes up with a directory that knows the old node at that address.
+  nodes.settle();
+  ASSERT_TRUE(nodes
+                  .change_member(leader, {.action = api::MemberAction::kAddVoter,
+                                          .node = {},
+                                          .record = {.id = {},
+                                                     .name = "n4",
+                                                     .peer_address = there.to_string(),
+                                                     .resp_address = {},
+                                                     .http_address = {}}})
+                  .ok());
+  const size_t fresh = nodes.add_host("n4", there);
+  const node::JoinTicket ticket = nodes.ticket_for(leader, "n4");
+  ASSERT_NE(ticket.node, old_id);
+  nodes.crash(other);
+  ASSERT_TRUE(nodes.start(fresh, &ticket).ok());
+  ASSERT_TRUE(nodes.start(other).ok());
+  nodes.until([&] { return nodes.group(leader).core().membership().voters.contains(ticket.node); });
+  nodes.settle();
+  const Term term = nodes.group(fresh).core().term();
+
+  // A frame for the old identity, from a member.
+  const node::Identity& member = nodes.node(other).identity();
+  const net::Hello hello{.cluster = member.cluster,
+                         .node = member.node,
+                         .store = member.store,
+                         .boot = member.boot,
+                         .name = member.name,
+                         .peer_address = nodes.address(other).to_string()};
+  const raft::Message for_old{.from = member.node, .to = old_id, .term = Term(1000), .body = raft::Heartbeat{}};
+  const Stranger frame(nodes, there, hello, for_old);
+  nodes.until([&] { return frame.closed; });
+  // The old node itself, alive at another address.
+  net::Hello ghost = hello;
+  ghost.node = old_id;
+  const raft::Message from_old{.from = old_id,
+                               .to = ticket.node,
+                               .term = Term(1000),
+                               .body = raft::Vote{.pre = false, .transfer = true, .last = {Index(1000), Term(999)}}};
+  const Stranger voice(nodes, there, ghost, from_old);
+  nodes.until([&] { return voice.closed; });
+  nodes.pass(Millis(2000));
+  EXPECT_EQ(nodes.group(fresh).core().term(), term);
+  EXPECT_EQ(nodes.leader(), leader);
+  EXPECT_EQ(nodes.get(fresh, "k").value, "1");
+  EXPECT_EQ(nodes.hash(fresh), nodes.hash(leader));
+}
+
+// --- Sessions and errors ---------------------------------------------------------------------------------------------
+
+// The leader dies when its followers have the write and the client has no answer. The retry finds it done.
+TEST(Scenario, D01_retry_on_new_leader) {
+  Nodes nodes(5, 3);
+  const size_t first = nodes.wait_leader();
+  ASSERT_TRUE(nodes.write(first, {api::OpenSession{.client = 7}}).status.ok());
+  nodes.settle();
+  const std::vector<api::Command> increment = {api::Increment{.key = "n", .delta = 1}};
+  const Index index = nodes.group(first).core().last_index() + 1;
+  const auto unanswered = nodes.begin_write(first, increment, {.client = 7, .sequence = 1});
+  nodes.until([&] { return nodes.group((first + 1) % 3).core().last_index() >= index; });
+  ASSERT_FALSE(unanswered->has_value());
+  nodes.crash(first);
+  const size_t second = nodes.wait_leader();
+  ASSERT_EQ(nodes.get(second, "n").value, "1") << "the write is in the log";
+  const api::WriteReply retried = nodes.write(second, increment, {.client = 7, .sequence = 1});
+  ASSERT_TRUE(retried.status.ok());
+  EXPECT_EQ(retried.results.at(0).integer, 1);
+  EXPECT_EQ(retried.position.index, index) << "the answer of the first time";
+  EXPECT_EQ(nodes.get(second, "n").value, "1");
+  // And on the one after that, which applies the log anew.
+  ASSERT_TRUE(nodes.start(first).ok());
+  nodes.settle();
+  nodes.make_leader(first);
+  EXPECT_EQ(nodes.write(first, increment, {.client = 7, .sequence = 1}).results.at(0).integer, 1);
+  EXPECT_EQ(nodes.write(first, increment, {.client = 7, .sequence = 2}).results.at(0).integer, 2);
+}
+
+// A leader that loses its quorum, a link that is lost under a forwarded write: the outcome is unknown. No leader: a
+// definite refusal, and what was refused never happens.
+TEST(Scenario, D18_error_mapping) {
+  Nodes nodes(6, 3);
+  const size_t leader = nodes.wait_leader();
+  const size_t follower = (leader + 1) % 3;
+  // A follower passes it on; the client sees no redirect.
+  ASSERT_TRUE(nodes.put(follower, "k", "0").ok());
+
+  nodes.isolate(leader);
+  const auto proposed = nodes.begin_write(leader, {api::Put{.key = "proposed", .value = "1"}});
+  nodes.until([&] { return proposed->has_value(); });
+  EXPECT_EQ((*proposed)->status.code(), ErrorCode::kOutcomeUnknown);
+  EXPECT_FALSE(nodes.group(leader).leads());
+  const auto parked = nodes.begin_write(leader, {api::Put{.key = "parked", .value = "1"}});
+  const auto read = nodes.begin_get(leader, "k");
+  nodes.until([&] { return parked->has_value() && read->has_value(); });
+  EXPECT_EQ((*parked)->status.code(), ErrorCode::kUnavailable);
+  EXPECT_FALSE(is_indeterminate((*parked)->status.code()));
+  EXPECT_FALSE((*read)->status.ok());
+  nodes.heal();
+  nodes.settle();
+  EXPECT_EQ(nodes.get(follower, "parked").value, std::nullopt);
+
+  // The leader gets a forwarded write and its answer is lost with the process.
+  const size_t next = nodes.wait_leader();
+  const size_t asked = (next + 1) % 3;
+  nodes.world().cut(nodes.host_id(next), nodes.host_id(asked));
+  const auto forwarded = nodes.begin_write(asked, {api::Put{.key = "forwarded", .value = "1"}});
+  nodes.until([&] { return forwarded->has_value(); });
+  EXPECT_EQ((*forwarded)->status.code(), ErrorCode::kOutcomeUnknown);
+  nodes.heal();
+  nodes.settle();
+  EXPECT_EQ(nodes.get(asked, "forwarded").value, "1") << "it did happen";
+
+  // A leader that has just handed over: the write finds the next one, once.
+  const size_t from = nodes.wait_leader();
+  const auto counted = nodes.begin_write((from + 1) % 3, {api::Increment{.key = "count", .delta = 1}});
+  nodes.make_leader((from + 2) % 3);
+  nodes.until([&] { return counted->has_value(); });
+  const std::optional<std::string> count = nodes.get(from, "count").value;
+  if ((*counted)->status.ok()) {
+    EXPECT_EQ(count, "1");
+  } else if (!is_indeterminate((*counted)->status.code())) {
+    EXPECT_EQ(count, std::nullopt);
+  }
+}
+
+// --- Expiry ----------------------------------------------------------------------------------------------------------
+
+// A time to live becomes a moment when the log takes it, and that moment is the same on replicas whose clocks differ
+// and on one that applies the entry much later.
+TEST(Scenario, D08_ttl_absolute_deadline) {
+  Nodes nodes(7, 3);
+  nodes.set_wall_offset(1, 5'000);
+  nodes.set_wall_offset(2, -5'000);
+  for (size_t leader = 0; leader < 3; ++leader) {
+    nodes.make_leader(leader);
+    const std::string key = "k" + std::to_string(leader);
+    const WallMillis before = nodes.loop(leader).wall_now();
+    ASSERT_TRUE(nodes.put(leader, key, "v", in(60'000)).ok());
+    nodes.settle();
+    const WallMillis deadline = nodes.get(leader, key, api::Consistency::kStale).deadline.value();
+    EXPECT_GE(deadline, before + 60'000) << "never early by the clock of who stamped it";
+    const size_t late = (leader + 1) % 3;
+    nodes.crash(late);
+    nodes.pass(Millis(3'000));
+    ASSERT_TRUE(nodes.start(late).ok());
+    nodes.settle();
+    for (size_t i = 0; i < 3; ++i) {
+      EXPECT_EQ(nodes.get(i, key, api::Consistency::kStale).deadline, deadline) << i;
+      EXPECT_EQ(nodes.hash(i), nodes.hash(leader)) << i;
+    }
+  }
+}
+
+// A new leader neither ends a life early nor gives one back.
+TEST(Scenario, D10_ttl_failover) {
+  Nodes nodes(8, 3);
+  const size_t first = nodes.wait_leader();
+  ASSERT_TRUE(nodes.put(first, "k", "v", in(10'000)).ok());
+  nodes.settle();
+  const WallMillis deadline = nodes.get(first, "k").deadline.value();
+  nodes.crash(first);
+  const size_t second = nodes.wait_leader();
+  ASSERT_TRUE(nodes.start(first).ok());
+  const auto wall = [&](size_t i) { return nodes.loop(i).wall_now(); };
+  uint64_t reads = 0;
+  while (wall(second) + 200 < deadline) {
+    const Seen seen = nodes.get(reads++ % 3, "k");
+    ASSERT_TRUE(seen.status.ok());
+    ASSERT_TRUE(seen.value.has_value()) << deadline - wall(second) << " ms early";
+    EXPECT_EQ(seen.deadline, deadline);
+    nodes.pass(Millis(100));
+  }
+  EXPECT_GT(reads, 20u);
+  nodes.until([&] { return wall(second) >= deadline; });
+  // Through the leader at once; through the others once they see that it has said so.
+  for (const size_t i : {second, first, 3 - first - second}) EXPECT_EQ(nodes.get(i, "k").value, std::nullopt) << i;
+}
+
+// What a leader with a fast clock has shown to be gone stays gone under one with a slow clock.
+TEST(Scenario, D09_nothing_revives_under_a_slower_clock) {
+  Nodes nodes(9, 3);
+  const size_t fast = nodes.wait_leader();
+  const size_t slow = (fast + 1) % 3;
+  ASSERT_TRUE(nodes.put(fast, "k", "v", in(4'000)).ok());
+  nodes.settle();
+  nodes.set_wall_offset(fast, 60'000);
+  nodes.set_wall_offset(slow, -60'000);
+  ASSERT_EQ(nodes.get(fast, "k").value, std::nullopt);
+  nodes.crash(fast);
+  nodes.wait_leader();
+  nodes.make_leader(slow);
+  EXPECT_EQ(nodes.get(slow, "k").value, std::nullopt);
+  EXPECT_EQ(nodes.get(slow, "k", api::Consistency::kStale).value, std::nullopt);
+}
+
+// --- Disks -----------------------------------------------------------------------------------------------------------
+
+// Every node loses its power at once, in the middle of writes through all of them: what was acknowledged is there.
+TEST(Scenario, S01_power_cut_of_every_node) {
+  Nodes nodes(10, 3, [](size_t, node::NodeOptions& options) { options.snapshot_log_bytes = 4'000; });
+  std::map<std::string, std::string> acknowledged;
+  uint64_t number = 0;
+  for (uint64_t round = 0; round < 12; ++round) {
+    nodes.wait_leader();
+    std::vector<std::pair<std::string, Pending<api::WriteReply>>> writes;
+    const uint64_t wanted = 1 + nodes.world().rng().below(30);
+    const auto answered = [&] {
+      return static_cast<uint64_t>(std::count_if(writes.begin(), writes.end(), [](const auto& write) {
+        return write.second->has_value() && (*write.second)->status.ok();
+      }));
+    };
+    while (answered() < wanted) {
+      const std::string key = "k" + std::to_string(++number);
+      writes.emplace_back(key, nodes.begin_write(number % 3, {api::Put{.key = key, .value = key}}));
+      if (number % 5 == 0) nodes.pass(Micros(static_cast<int64_t>(nodes.world().rng().below(3000))));
+    }
+    const uint64_t seed = nodes.world().rng().next();
+    for (size_t i = 0; i < 3; ++i) {
+      nodes.crash(i, round % 2 == 0 ? CrashPolicy::drop_all() : CrashPolicy::random(seed + i));
+    }
+    for (const auto& [key, reply] : writes) {
+      if (reply->has_value() && (*reply)->status.ok()) acknowledged[key] = key;
+    }
+    for (size_t i = 0; i < 3; ++i) ASSERT_TRUE(nodes.start(i).ok());
+  }
+  const size_t leader = nodes.wait_leader();
+  for (const auto& [key, value] : acknowledged) ASSERT_EQ(nodes.get(leader, key).value, value) << key;
+  EXPECT_GT(acknowledged.size(), 100u);
+  nodes.settle();
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes.hash(i), nodes.hash(leader));
+}
+
+// A log with a hole does not vote: with one good node beside it there is no leader; with two there is.
+TEST(Scenario, S04_node_with_rot_does_not_vote) {
+  Nodes nodes(11, 3);
+  const size_t leader = nodes.wait_leader();
+  const size_t rotten = (leader + 1) % 3, good = (leader + 2) % 3;
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(nodes.put(leader, "k" + std::to_string(i), std::string(600, 'x')).ok());
+  nodes.settle();
+  for (size_t i = 0; i < 3; ++i) nodes.crash(i);
+  std::string log;
+  const std::vector<std::string> names = nodes.fs(rotten).list("/data/wal").value();
+  for (const std::string& name : names) {
+    if (nodes.fs(rotten).contents("/data/wal/" + name).find("xxxx") != std::string::npos) log = "/data/wal/" + name;
+  }
+  ASSERT_NE(log, "");
+  nodes.fs(rotten).flip_bit(log, 8 * (nodes.fs(rotten).contents(log).find("xxxx") + 100));
+  ASSERT_TRUE(nodes.start(rotten).ok());
+  ASSERT_TRUE(nodes.start(good).ok());
+  EXPECT_EQ(nodes.group(rotten).halt_reason().code(), ErrorCode::kDataLoss);
+  nodes.pass(Millis(10'000));
+  EXPECT_EQ(nodes.leader(), SIZE_MAX);
+  EXPECT_EQ(nodes.put(rotten, "k", "1").code(), ErrorCode::kUnavailable);
+  ASSERT_TRUE(nodes.start(leader).ok());
+  nodes.until([&] { return nodes.leader() != SIZE_MAX; });
+  EXPECT_EQ(nodes.get(good, "k19").value, std::string(600, 'x'));
+}
+
+// The first failed sync is the node's last word: nothing is acknowledged on the strength of a second try.
+TEST(Scenario, S05_no_answer_after_a_failed_sync) {
+  Nodes nodes(12, 1);
+  nodes.wait_leader();
+  ASSERT_TRUE(nodes.put(0, "a", "1").ok());
+  nodes.settle();
+  nodes.fs(0).fail_once(env::testing::FsOp::kSync, 1, ErrorCode::kIo, "wal");
+  const auto first = nodes.begin_write(0, {api::Put{.key = "b", .value = "1"}});
+  nodes.until([&] { return !nodes.fatal(0).ok(); });
+  const auto second = nodes.begin_write(0, {api::Put{.key = "c", .value = "1"}});
+  nodes.pass(Millis(3'000));
+  EXPECT_FALSE(first->has_value() && (*first)->status.ok());
+  EXPECT_FALSE(second->has_value() && (*second)->status.ok());
+  nodes.crash(0);
+  ASSERT_TRUE(nodes.start(0).ok());
+  nodes.wait_leader();
+  EXPECT_EQ(nodes.get(0, "a").value, "1");
+}
+
+// --fsync no: what was acknowledged may be gone after a power cut, and the node says so beforehand.
+TEST(Scenario, without_sync_a_power_cut_may_lose_what_was_acknowledged) {
+  Nodes nodes(13, 1, [](size_t, node::NodeOptions& options) { options.fsync = node::FsyncMode::kNo; });
+  nodes.wait_leader();
+  ASSERT_TRUE(nodes.put(0, "a", "1").ok());
+  std::vector<std::string> warnings;
+  nodes.node(0).admin(0).status([&](const api::NodeStatus& status) { warnings = status.warnings; });
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("unsafe"), std::string::npos);
+  nodes.crash(0, CrashPolicy::drop_all());
+  const Status started = nodes.start(0);
+  if (!started.ok()) {
+    EXPECT_EQ(started.code(), ErrorCode::kDataLoss) << started.to_string();
+    return;
+  }
+  nodes.wait_leader();
+  EXPECT_EQ(nodes.get(0, "a").value, std::nullopt);
+}
+
+}  // namespace
+}  // namespace flux::sim
