@@ -62,7 +62,7 @@ TEST(Scenario, R35_entry_crc_bad_from_peer) {
 }
 
 // An entry that one replica cannot apply stops that replica, at that entry, also after a restart; it is never skipped.
-// The others go on.
+// Whoever waits there is told; the others go on.
 TEST(Scenario, R37_apply_error_deterministic) {
   Nodes nodes(2, 3);
   const size_t leader = nodes.wait_leader();
@@ -85,9 +85,19 @@ TEST(Scenario, R37_apply_error_deterministic) {
     rewrite(passing, group, *message);
     return Fate::kPass;
   });
+  // A read whose confirmation cannot come, and a write that is on its way, when the replica stops.
+  nodes.world().cut(nodes.host_id(victim), nodes.host_id(leader));
+  const auto read = nodes.begin_get(victim, "k");
+  const auto write = nodes.begin_write(victim, {api::Put{.key = "w", .value = "1"}});
   ASSERT_TRUE(nodes.put(leader, "k", "poison").ok());
   nodes.until([&] { return !nodes.group(victim).halt_reason().ok(); });
+  const auto stale = nodes.begin_get(victim, "k", api::Consistency::kStale);
+  nodes.until([&] { return read->has_value() && write->has_value() && stale->has_value(); });
+  EXPECT_FALSE((*read)->status.ok());
+  EXPECT_FALSE((*write)->status.ok());
+  EXPECT_EQ((*stale)->status.code(), ErrorCode::kUnavailable);
   EXPECT_EQ(nodes.applied(victim) + 1, poison);
+  nodes.heal();
   ASSERT_TRUE(nodes.put(leader, "k", "later").ok());
   EXPECT_EQ(nodes.get(victim, "k").status.code(), ErrorCode::kUnavailable);
   EXPECT_EQ(nodes.put(victim, "k", "x").code(), ErrorCode::kUnavailable);

@@ -216,12 +216,14 @@ void Group::take_updates() {
 }
 
 void Group::send_now() {
+  if (!halted_.ok()) return;
   for (const raft::Update& update : updates_) {
     for (const raft::Message& message : update.send_now) host_.send(id_, message);
   }
 }
 
 bool Group::persist() {
+  if (!halted_.ok()) updates_.clear();
   bool appended = false;
   for (raft::Update& update : updates_) {
     Status status;
@@ -246,7 +248,10 @@ bool Group::persist() {
     for (const raft::SnapshotRequest& request : update.send_snapshots) host_.send_snapshot(*this, request);
     std::move(update.committed.begin(), update.committed.end(), std::back_inserter(committed_));
     if (update.role_change) on_role_change(*update.role_change);
-    if (update.fatal) halt(*update.fatal);
+    if (update.fatal) {
+      halt(*update.fatal);
+      break;
+    }
   }
   // An offer that the core has seen and not taken up is declined.
   if (offered_ && !updates_.empty() && !install_) {
@@ -376,11 +381,24 @@ void Group::halt(Status why) {
   if (!halted_.ok()) return;
   log::error("group {}: {} -> this replica stops", id_, why.to_string());
   halted_ = std::move(why);
-  std::vector<WriteWaiter> waiters = waiters_.take_all();
-  for (auto& [ticket, draft] : proposed_)
-    std::move(draft.waiters.begin(), draft.waiters.end(), std::back_inserter(waiters));
-  proposed_.clear();
-  refuse(std::move(waiters), Status(ErrorCode::kOutcomeUnknown, "the replica has stopped"));
+  // Nobody is left waiting: the core, which would have answered, is asked nothing any more.
+  const Status stopped(ErrorCode::kUnavailable, "the replica has stopped");
+  const Status unknown(ErrorCode::kOutcomeUnknown, "the replica has stopped before the outcome was known");
+  std::vector<WriteWaiter> proposed = waiters_.take_all();
+  for (auto& [ticket, entry] : std::exchange(proposed_, {})) {
+    std::move(entry.waiters.begin(), entry.waiters.end(), std::back_inserter(proposed));
+  }
+  std::vector<WriteWaiter> gathered;
+  for (EntryDraft& draft : std::exchange(drafts_, {})) {
+    std::move(draft.waiters.begin(), draft.waiters.end(), std::back_inserter(gathered));
+  }
+  draft_bytes_ = 0;
+  for (ParkedWrite& write : std::exchange(parked_, {})) gathered.push_back(std::move(write.waiter));
+  parked_bytes_ = 0;
+  refuse(std::move(proposed), unknown);
+  refuse(std::move(gathered), stopped);
+  refuse_reads(stopped);
+  for (auto& [ticket, done] : std::exchange(admin_, {})) done(unknown);
   host_.halted(*this, halted_);
 }
 

@@ -148,6 +148,8 @@ class Group final : public raft::LogReader {
   void answer_reads();
   void serve(WaitingRead& read);
   void retry_read(WaitingRead read, const Status& why);
+  // All that wait, wherever they are.
+  void refuse_reads(const Status& status);
   void commit_expiry_then_read(std::vector<kv::Overdue> overdue, WaitingRead read);
   void sweep_expired();
 

@@ -53,12 +53,29 @@ void Group::on_read_result(raft::ReadResult& result) {
 }
 
 void Group::retry_read(WaitingRead read, const Status& why) {
-  if (read.deadline <= host_.loop().now()) {
+  if (read.deadline <= host_.loop().now() || !halted_.ok()) {
     --requests_;
     return read.done({.status = why});
   }
   parked_reads_.push_back(std::move(read));
   host_.wake(*this);
+}
+
+void Group::refuse_reads(const Status& status) {
+  std::vector<WaitingRead> reads = std::exchange(new_reads_, {});
+  const auto take = [&reads](std::vector<WaitingRead>& more) {
+    std::move(more.begin(), more.end(), std::back_inserter(reads));
+    more.clear();
+  };
+  take(parked_reads_);
+  for (auto& [ticket, asked] : asked_reads_) take(asked);
+  asked_reads_.clear();
+  for (auto& [index, read] : confirmed_reads_) reads.push_back(std::move(read));
+  confirmed_reads_.clear();
+  for (WaitingRead& read : reads) {
+    --requests_;
+    read.done({.status = status});
+  }
 }
 
 void Group::answer_reads() {
