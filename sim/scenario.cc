@@ -55,9 +55,6 @@ class TappedStream final : public env::Stream {
       case Fate::kHold:
         held_.push_back(std::move(passing));
         return;
-      case Fate::kTwice:
-        put(passing);
-        break;
       case Fate::kPass:
       case Fate::kDamage:
         break;

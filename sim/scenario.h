@@ -28,7 +28,6 @@ struct Passing {
 
 enum class Fate : uint8_t {
   kPass,
-  kTwice,
   kHold,   // goes behind the connection's next message that passes
   kReset,  // the connection is closed in its place
   kDamage,

@@ -1,0 +1,367 @@
+// Goal: a snapshot is the whole state at one index, however it comes to be, travels, or is cut short.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "engine/memory/memory_engine.h"
+#include "engine/snapshot_file.h"
+#include "scenario.h"
+
+namespace flux::sim {
+namespace {
+
+using env::testing::CrashPolicy;
+using env::testing::FsOp;
+using node::PeerMessage;
+
+api::Expiry in(int64_t millis) { return {.kind = api::Expiry::Kind::kIn, .millis = millis}; }
+
+void snapshots_after_20_kb(size_t, node::NodeOptions& options) { options.snapshot_log_bytes = 20'000; }
+
+bool is(const Passing& passing, PeerMessage type) { return passing.type == static_cast<uint8_t>(type); }
+
+// What every node held after each index, as it went.
+class Oracle {
+ public:
+  explicit Oracle(Nodes& nodes) : nodes_(nodes) {
+    states_[Index(0)] = engine::make_memory_engine({})->state_hash().value();
+    nodes.watch([this] { look(); });
+  }
+  uint64_t at(Index index) const {
+    EXPECT_TRUE(states_.contains(index)) << index.value();
+    return states_.contains(index) ? states_.at(index) : 0;
+  }
+
+ private:
+  void look() {
+    for (size_t i = 0; i < nodes_.size(); ++i) {
+      if (!nodes_.up(i) || nodes_.applied(i) == last_[i]) continue;
+      last_[i] = nodes_.applied(i);
+      const uint64_t hash = nodes_.hash(i);
+      EXPECT_EQ(states_.emplace(last_[i], hash).first->second, hash) << "node " << i << " at " << last_[i].value();
+    }
+  }
+  Nodes& nodes_;
+  std::map<size_t, Index> last_;
+  std::map<Index, uint64_t> states_;
+};
+
+// A snapshot file's index and the state in it.
+std::pair<Index, uint64_t> read_snapshot(Nodes& nodes, size_t i, const std::string& name) {
+  const auto engine = engine::make_memory_engine({});
+  const auto reader = engine::SnapshotReader::open(nodes.fs(i), Nodes::snapshot_dir() + "/" + name);
+  EXPECT_TRUE(reader.ok()) << reader.status().to_string();
+  EXPECT_TRUE(engine->load(**reader).ok());
+  return {Index(std::stoull(name.substr(0, 16), nullptr, 16)), engine->state_hash().value()};
+}
+
+// The bytes of a snapshot of what a node holds now.
+std::string snapshot_bytes(Nodes& nodes, size_t i) {
+  env::testing::FakeFs fs;
+  EXPECT_TRUE(fs.create_dirs("dir").ok());
+  std::string meta;
+  Encoder encoder(meta);
+  raft::encode(encoder, nodes.group(i).snapshot_meta());
+  EXPECT_TRUE(engine::save_snapshot(*nodes.group(i).engine().snapshot(), fs, "dir", "file", meta).ok());
+  return fs.contents("dir/file");
+}
+
+// Writes through a node until its log no longer holds what `victim`, which is down or cut off, would need.
+void outrun(Nodes& nodes, size_t through, Index victims_last) {
+  for (int i = 0; nodes.group(through).core().base_id().index <= victims_last; ++i) {
+    ASSERT_TRUE(
+        nodes.put(through, "filler" + std::to_string(i % 8), std::string(900, static_cast<char>('a' + i % 26))).ok());
+    ASSERT_LT(i, 2000) << "the log does not get shorter";
+  }
+}
+
+// A node that missed more than the log holds. It is up again, and has what the others have, from a snapshot.
+void restore_from_snapshot(Nodes& nodes, size_t through, size_t victim) {
+  const Index last = nodes.group(victim).core().last_index();
+  nodes.crash(victim);
+  nodes.until([&] { return nodes.leader() != SIZE_MAX; });
+  outrun(nodes, through, last);
+  bool sent = false;
+  nodes.network().set_tap([&](Passing& passing) {
+    sent = sent || (is(passing, PeerMessage::kSnapshotOpen) && passing.to == nodes.address(victim).to_string());
+    return Fate::kPass;
+  });
+  ASSERT_TRUE(nodes.start(victim).ok());
+  nodes.until([&] { return sent && nodes.group(victim).status().snapshot_index > last; });
+  nodes.network().set_tap(nullptr);
+  nodes.settle();
+}
+
+// --- What is in it ---------------------------------------------------------------------------------------------------
+
+// Data, deadlines, sessions, node records, membership: what a snapshot brings is all there is, and a snapshot of that
+// is the same again, byte for byte.
+TEST(Scenario, R61_snapshot_complete) {
+  Nodes nodes(21, 3, snapshots_after_20_kb);
+  const size_t first = nodes.wait_leader();
+  const size_t second = (first + 1) % 3, third = (first + 2) % 3;
+  ASSERT_TRUE(nodes.put(first, "forever", "1").ok());
+  ASSERT_TRUE(nodes.put(first, "mortal", "1", in(3'600'000)).ok());
+  ASSERT_TRUE(nodes.write(first, {api::OpenSession{.client = 7}}).status.ok());
+  ASSERT_TRUE(nodes.write(first, {api::Increment{.key = "n", .delta = 1}}, {.client = 7, .sequence = 1}).status.ok());
+  ASSERT_TRUE(nodes
+                  .change_member(first, {.action = api::MemberAction::kAddLearner,
+                                         .node = {},
+                                         .record = {.id = {},
+                                                    .name = "learner",
+                                                    .peer_address = "10.0.0.9:7380",
+                                                    .resp_address = {},
+                                                    .http_address = {}}})
+                  .ok());
+  nodes.settle();
+  const WallMillis deadline = nodes.get(first, "mortal").deadline.value();
+  // From the first to the second, and what that one restored to the third.
+  nodes.make_leader(first);
+  restore_from_snapshot(nodes, first, second);
+  EXPECT_EQ(snapshot_bytes(nodes, second), snapshot_bytes(nodes, first));
+  nodes.make_leader(second);
+  restore_from_snapshot(nodes, second, third);
+  EXPECT_EQ(snapshot_bytes(nodes, third), snapshot_bytes(nodes, first));
+  // And through a restart from its own disk.
+  nodes.crash(third);
+  ASSERT_TRUE(nodes.start(third).ok());
+  nodes.settle();
+  EXPECT_EQ(snapshot_bytes(nodes, third), snapshot_bytes(nodes, first));
+  nodes.make_leader(third);
+  EXPECT_EQ(nodes.get(third, "forever").value, "1");
+  EXPECT_EQ(nodes.get(third, "mortal").deadline, deadline);
+  EXPECT_EQ(nodes.status(third).learners.size(), 1u);
+  std::set<std::string> names;
+  nodes.node(third).admin(0).status([&](const api::NodeStatus& status) {
+    for (const api::NodeRecord& record : status.nodes) names.insert(record.name);
+  });
+  EXPECT_EQ(names, (std::set<std::string>{"learner", "n1", "n2", "n3"}));
+}
+
+// A retry that reaches a leader which never saw the first try, only a snapshot from after it.
+TEST(Scenario, D02_retry_after_snapshot_restore) {
+  Nodes nodes(22, 3, snapshots_after_20_kb);
+  const size_t first = nodes.wait_leader();
+  const size_t victim = (first + 1) % 3;
+  ASSERT_TRUE(nodes.write(first, {api::OpenSession{.client = 7}}).status.ok());
+  nodes.settle();
+  const std::vector<api::Command> increment = {api::Increment{.key = "n", .delta = 1}};
+  nodes.isolate(victim);
+  const api::WriteReply once = nodes.write(first, increment, {.client = 7, .sequence = 1});
+  ASSERT_EQ(once.results.at(0).integer, 1);
+  nodes.heal();
+  // The victim must not get the entry itself before it falls behind.
+  ASSERT_LT(nodes.group(victim).core().last_index(), once.position.index);
+  restore_from_snapshot(nodes, first, victim);
+  nodes.make_leader(victim);
+  const api::WriteReply again = nodes.write(victim, increment, {.client = 7, .sequence = 1});
+  EXPECT_EQ(again.results.at(0).integer, 1);
+  EXPECT_EQ(again.position.index, once.position.index);
+  EXPECT_EQ(nodes.get(victim, "n").value, "1");
+  EXPECT_EQ(nodes.write(victim, increment, {.client = 7, .sequence = 2}).results.at(0).integer, 2);
+}
+
+// --- How it comes to be ----------------------------------------------------------------------------------------------
+
+// While snapshots are cut, written and sent, entries go on being applied; each file is the state at its index.
+TEST(Scenario, R68_snapshot_vs_apply) {
+  Nodes nodes(23, 3, [](size_t, node::NodeOptions& options) { options.snapshot_log_bytes = 6'000; });
+  const Oracle oracle(nodes);
+  nodes.wait_leader();
+  std::set<std::string> checked;
+  uint64_t number = 0;
+  while (checked.size() < 30) {
+    std::vector<Pending<api::WriteReply>> writes;
+    for (int i = 0; i < 20; ++i) {
+      const std::string key = "k" + std::to_string(++number % 16);
+      const std::string value(200, static_cast<char>('a' + number % 26));
+      writes.push_back(nodes.begin_write(
+          number % 3, {api::Put{.key = key, .value = value}, api::Increment{.key = "n", .delta = 1}}));
+    }
+    nodes.until([&] { return writes.back()->has_value(); });
+    for (size_t i = 0; i < 3; ++i) {
+      for (const std::string& name : nodes.snapshots(i)) {
+        if (!checked.insert(std::to_string(i) + name).second) continue;
+        const auto [index, state] = read_snapshot(nodes, i, name);
+        ASSERT_EQ(state, oracle.at(index)) << name << " of node " << i;
+      }
+    }
+    ASSERT_LT(number, 20'000u);
+  }
+}
+
+// --- How it travels --------------------------------------------------------------------------------------------------
+
+class SnapshotTravel : public ::testing::Test {
+ protected:
+  // A state of several chunks, and a node that needs it.
+  void SetUp() override {
+    leader = nodes.wait_leader();
+    victim = (leader + 1) % 3;
+    nodes.settle();
+    last = nodes.group(victim).core().last_index();
+    nodes.crash(victim);
+    const std::string value(400'000, 'v');
+    for (int i = 0; i < 8; ++i) ASSERT_TRUE(nodes.put(leader, "big" + std::to_string(i), value).ok());
+    outrun(nodes, leader, nodes.group(leader).core().last_index());
+  }
+  bool to_victim(const Passing& passing) const { return passing.to == nodes.address(victim).to_string(); }
+  void arrives() {
+    ASSERT_TRUE(nodes.start(victim).ok());
+    nodes.until([&] { return nodes.status(victim).snapshot_index > last; }, Millis(120'000));
+    nodes.settle();
+    EXPECT_EQ(nodes.hash(victim), nodes.hash(leader));
+    const std::vector<std::string> names = nodes.fs(victim).list(Nodes::snapshot_dir()).value();
+    for (const std::string& name : names) {
+      EXPECT_TRUE(name.ends_with(".snap")) << name << " was left over";
+    }
+  }
+
+  Nodes nodes{24, 3, [](size_t, node::NodeOptions& options) { options.snapshot_log_bytes = 1'000'000; }};
+  size_t leader = 0;
+  size_t victim = 0;
+  Index last;
+};
+
+// A connection that breaks in the middle, chunks that are lost, come twice or in the wrong order: it goes on where it
+// was.
+TEST_F(SnapshotTravel, R65_snapshot_chunks_lost_dup_reordered) {
+  uint64_t chunks = 0, bytes = 0, largest = 0, opens = 0;
+  std::string second;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (!to_victim(passing)) return Fate::kPass;
+    if (is(passing, PeerMessage::kSnapshotOpen)) {
+      ++opens;
+      largest = std::max(largest, node::decode_snapshot_open(passing.body)->bytes);
+    }
+    if (!is(passing, PeerMessage::kSnapshotChunk)) return Fate::kPass;
+    ++chunks;
+    bytes += passing.body.size();
+    switch (chunks) {
+      case 2:
+        second = passing.body;
+        return Fate::kPass;
+      case 3:  // the second again; the third never comes
+        passing.body = second;
+        return Fate::kPass;
+      case 9:
+        return Fate::kHold;
+      case 15:
+        return Fate::kReset;
+      default:
+        return Fate::kPass;
+    }
+  });
+  arrives();
+  EXPECT_GE(opens, 4u) << "announced again after each of the three";
+  EXPECT_LT(bytes, largest * 17 / 10) << "but not sent again from the beginning each time";
+}
+
+// A chunk that is wrong under a checksum that is right: nothing of the file is used, and it is sent anew.
+TEST_F(SnapshotTravel, R65_a_wrong_chunk_is_found_before_anything_is_loaded) {
+  uint64_t wrong = 0;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (!to_victim(passing) || !is(passing, PeerMessage::kSnapshotChunk) || wrong == 3) return Fate::kPass;
+    if (node::decode_snapshot_chunk(passing.body)->offset != 256_KiB) return Fate::kPass;
+    ++wrong;
+    passing.body[passing.body.size() / 2] ^= 1;
+    return Fate::kPass;
+  });
+  nodes.watch([&] {
+    if (nodes.up(victim) && wrong < 3) {
+      ASSERT_LE(nodes.applied(victim), last);
+    }
+  });
+  arrives();
+  EXPECT_EQ(wrong, 3u);
+}
+
+// Disks that fail on either side: tried again with growing pauses, and nothing is left lying about.
+TEST_F(SnapshotTravel, R69_snapshot_send_failure) {
+  uint64_t attempts = 0;
+  std::vector<MonoTime> opened;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (to_victim(passing) && is(passing, PeerMessage::kSnapshotOpen)) opened.push_back(nodes.world().now());
+    return Fate::kPass;
+  });
+  // The receiver's: full while the file grows.
+  nodes.fs(victim).set_fault([&](FsOp op, const std::string& path) {
+    if (op != FsOp::kWrite || !path.ends_with(".incoming")) return Status();
+    ++attempts;
+    return Status(ErrorCode::kNoSpace, "injected");
+  });
+  ASSERT_TRUE(nodes.start(victim).ok());
+  nodes.pass(Millis(10'000));
+  EXPECT_GE(attempts, 3u);
+  ASSERT_GE(opened.size(), 3u);
+  EXPECT_LE(opened.size(), 12u) << "pauses must grow";
+  EXPECT_GT(opened.back() - opened[opened.size() - 2], 4 * (opened[1] - opened[0]));
+  EXPECT_LE(nodes.applied(victim), last);
+  nodes.fs(victim).set_fault(nullptr);
+  // The sender's: its file cannot be read in the middle.
+  nodes.crash(victim);
+  uint64_t reads = 0;
+  nodes.fs(leader).set_fault([&](FsOp op, const std::string& path) {
+    const bool fails = op == FsOp::kRead && path.ends_with(".snap") && ++reads % 40 == 0 && reads < 200;
+    return fails ? Status(ErrorCode::kIo, "injected") : Status();
+  });
+  arrives();
+}
+
+// --- How it is installed ---------------------------------------------------------------------------------------------
+
+// The power goes at every single operation of the disk while a snapshot is taken up: the next start finds the state at
+// one index, and catches up from there.
+TEST(Scenario, R63_snapshot_install_crash) {
+  uint64_t cuts = 0, old_states = 0, new_states = 0;
+  for (uint64_t operations = 1; operations < 400; ++operations) {
+    Nodes nodes(25, 3, snapshots_after_20_kb);
+    const Oracle oracle(nodes);
+    const size_t leader = nodes.wait_leader();
+    const size_t victim = (leader + 1) % 3;
+    // It has a snapshot of its own already.
+    outrun(nodes, leader, Index(1));
+    nodes.settle();
+    nodes.until([&] { return !nodes.snapshots(victim).empty(); });
+    const Index last = nodes.group(victim).core().last_index();
+    nodes.crash(victim);
+    outrun(nodes, leader, last);
+    nodes.settle();
+    // Nothing more is written, so that the count of operations means the same place every time.
+    bool announced = false;
+    nodes.network().set_tap([&](Passing& passing) {
+      if (!announced && is(passing, PeerMessage::kSnapshotOpen)) {
+        announced = true;
+        nodes.fs(victim).stop_after(operations);
+      }
+      return Fate::kPass;
+    });
+    ASSERT_TRUE(nodes.start(victim).ok());
+    nodes.until([&] { return nodes.fs(victim).stopped() || nodes.status(victim).snapshot_index > last; });
+    if (!nodes.fs(victim).stopped()) {
+      nodes.pass(Millis(200));
+      if (!nodes.fs(victim).stopped()) break;  // it is done before the power goes
+    }
+    nodes.pass(Millis(100));
+    nodes.network().set_tap(nullptr);
+    ++cuts;
+    nodes.crash(victim, CrashPolicy::random(operations));
+    nodes.isolate(victim);
+    const Status started = nodes.start(victim);
+    ASSERT_TRUE(started.ok()) << "after " << operations << " operations: " << started.to_string();
+    ASSERT_TRUE(nodes.group(victim).halt_reason().ok()) << operations;
+    const Index found = nodes.applied(victim);
+    ASSERT_EQ(nodes.hash(victim), oracle.at(found)) << "after " << operations << " operations, at " << found.value();
+    ++(found <= last ? old_states : new_states);
+    nodes.heal();
+    nodes.settle();
+    ASSERT_EQ(nodes.hash(victim), nodes.hash(leader)) << operations;
+  }
+  EXPECT_GT(cuts, 5u);
+  EXPECT_GT(old_states, 0u);
+  EXPECT_GT(new_states, 0u);
+}
+
+}  // namespace
+}  // namespace flux::sim
