@@ -271,6 +271,54 @@ TEST_F(StateMachineTest, D05_expired_session_retry) {
   EXPECT_EQ(machine->session_count(), 0u);
 }
 
+// The log's clock alone ends a session: at the same entry on a replica that was there all along and on one that loads
+// its state before every entry.
+TEST_F(StateMachineTest, D04_session_expiry_by_log_time) {
+  const auto idle = static_cast<uint64_t>(api::kSessionIdleMax.count());
+  const api::Command increment = api::Increment{.key = "n", .delta = 1};
+  run(api::OpenSession{.client = 9});
+  run(api::OpenSession{.client = 10});
+  ASSERT_TRUE(in_session(9, 1, increment).status.ok());
+  const uint64_t used = now_ms - 1;  // when session 9 was used
+  ASSERT_TRUE(in_session(10, 1, increment).status.ok());
+  now_ms = used + idle;
+  EXPECT_TRUE(in_session(9, 2, increment).status.ok()) << "exactly as long as it may";
+  now_ms = used + 2 * idle + 1;
+  EXPECT_EQ(in_session(9, 3, increment).status.code(), ErrorCode::kSessionExpired);
+  EXPECT_EQ(in_session(10, 2, increment).status.code(), ErrorCode::kSessionExpired);
+  now_ms = kStart;  // a leader whose clock is behind brings nothing back
+  EXPECT_EQ(in_session(9, 2, increment).status.code(), ErrorCode::kSessionExpired);
+  EXPECT_EQ(get("n"), "3");
+
+  const auto other_engine = engine::make_memory_engine({});
+  StateMachine other(GroupId(1), *other_engine);
+  for (const Entry& entry : log) {
+    ASSERT_TRUE(other.load().ok());
+    ASSERT_TRUE(other.apply(entry, nullptr).ok());
+    ASSERT_TRUE(other.commit().ok());
+  }
+  EXPECT_EQ(other.session_count(), machine->session_count());
+  EXPECT_EQ(other_engine->state_hash().value(), engine->state_hash().value());
+}
+
+// The rule: within the window a gap holds nobody up, and whoever comes later runs when it comes, once; behind the
+// window it never runs.
+TEST_F(StateMachineTest, D06_pipelined_seq_gap) {
+  run(api::OpenSession{.client = 9});
+  const auto append = [&](uint64_t sequence) {
+    const std::string value = std::to_string(sequence) + ",";
+    return in_session(9, sequence, api::Append{.key = "log", .value = value});
+  };
+  for (const uint64_t sequence : {1u, 3u, 6u, 2u, 3u, 5u, 1u}) EXPECT_TRUE(append(sequence).status.ok()) << sequence;
+  EXPECT_EQ(get("log"), "1,3,6,2,5,");
+  for (uint64_t sequence = 10; sequence < 10 + api::kSessionWindow; ++sequence) append(sequence);
+  const auto before = get("log");
+  EXPECT_EQ(append(4).status.code(), ErrorCode::kStaleRequest);
+  EXPECT_EQ(append(6).status.code(), ErrorCode::kStaleRequest);
+  EXPECT_EQ(get("log"), before);
+  EXPECT_TRUE(append(8).status.ok()) << "after the newest that was forgotten";
+}
+
 TEST_F(StateMachineTest, the_least_recently_used_session_makes_room) {
   for (uint64_t client = 1; client <= api::kSessionsMax; ++client) run(api::OpenSession{.client = client});
   const api::Command increment = api::Increment{.key = "n", .delta = 1};
