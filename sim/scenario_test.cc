@@ -281,6 +281,22 @@ TEST(Scenario, D18_error_mapping) {
   nodes.settle();
   EXPECT_EQ(nodes.get(asked, "forwarded").value, "1") << "it did happen";
 
+  // The leader dies with a forwarded write in its log: the link is lost, and nobody sends the write a second time.
+  const size_t dying = nodes.wait_leader();
+  const size_t through = (dying + 1) % 3, third = (dying + 2) % 3;
+  const Index index = nodes.group(dying).core().last_index() + 1;
+  const auto once = nodes.begin_write(through, {api::Increment{.key = "once", .delta = 1}});
+  nodes.until([&] {
+    return nodes.group(through).core().last_index() >= index && nodes.group(third).core().last_index() >= index;
+  });
+  ASSERT_FALSE(once->has_value());
+  nodes.crash(dying);
+  nodes.until([&] { return once->has_value(); });
+  EXPECT_EQ((*once)->status.code(), ErrorCode::kOutcomeUnknown);
+  nodes.wait_leader();
+  EXPECT_EQ(nodes.get(through, "once").value, "1");
+  ASSERT_TRUE(nodes.start(dying).ok());
+
   // A leader that has just handed over: the write finds the next one, once.
   const size_t from = nodes.wait_leader();
   const auto counted = nodes.begin_write((from + 1) % 3, {api::Increment{.key = "count", .delta = 1}});
@@ -327,6 +343,10 @@ TEST(Scenario, D10_ttl_failover) {
   Nodes nodes(8, 3);
   const size_t first = nodes.wait_leader();
   ASSERT_TRUE(nodes.put(first, "k", "v", in(10'000)).ok());
+  // Others end before it, so that the sweep has looked.
+  for (const int64_t millis : {3'000, 6'000, 9'000, 9'700}) {
+    ASSERT_TRUE(nodes.put(first, "sooner" + std::to_string(millis), "v", in(millis)).ok());
+  }
   nodes.settle();
   const WallMillis deadline = nodes.get(first, "k").deadline.value();
   nodes.crash(first);
@@ -362,6 +382,31 @@ TEST(Scenario, D09_nothing_revives_under_a_slower_clock) {
   nodes.make_leader(slow);
   EXPECT_EQ(nodes.get(slow, "k").value, std::nullopt);
   EXPECT_EQ(nodes.get(slow, "k", api::Consistency::kStale).value, std::nullopt);
+}
+
+// --- Leases ----------------------------------------------------------------------------------------------------------
+
+// A node is held up between the moment its lease was good and the moment it answers: it asks a quorum instead.
+TEST(Scenario, R45_a_lease_read_is_checked_again_before_it_is_answered) {
+  Nodes nodes(14, 3, [](size_t, node::NodeOptions& options) { options.read_consistency = api::Consistency::kLease; });
+  const size_t old = nodes.wait_leader();
+  const size_t other = (old + 1) % 3;
+  ASSERT_TRUE(nodes.put(old, "k", "old").ok());
+  nodes.pass(Millis(1'000));
+  nodes.isolate(old);
+  EXPECT_EQ(nodes.get(old, "k", api::Consistency::kLease).value, "old") << "nobody else can lead yet";
+  nodes.loop(old).held_up = Millis(10'000);
+  const auto held_up = nodes.begin_get(old, "k", api::Consistency::kLease);
+  // A newer leader, and a newer value, while it sleeps.
+  nodes.until([&] { return nodes.leader() != SIZE_MAX && nodes.leader() != old; });
+  ASSERT_TRUE(nodes.put(other, "k", "new").ok());
+  nodes.loop(old).held_up = Micros(0);
+  nodes.until([&] { return held_up->has_value(); });
+  EXPECT_FALSE((*held_up)->status.ok());
+  EXPECT_FALSE(nodes.get(old, "k", api::Consistency::kLease).status.ok());
+  nodes.heal();
+  nodes.settle();
+  EXPECT_EQ(nodes.get(old, "k", api::Consistency::kLease).value, "new");
 }
 
 // --- Disks -----------------------------------------------------------------------------------------------------------
@@ -433,7 +478,7 @@ TEST(Scenario, S05_no_answer_after_a_failed_sync) {
   nodes.wait_leader();
   ASSERT_TRUE(nodes.put(0, "a", "1").ok());
   nodes.settle();
-  nodes.fs(0).fail_once(env::testing::FsOp::kSync, 1, ErrorCode::kIo, "wal");
+  nodes.fs(0).fail_once(env::testing::FsOp::kSync, 1, ErrorCode::kIo, "/wal/");
   const auto first = nodes.begin_write(0, {api::Put{.key = "b", .value = "1"}});
   nodes.until([&] { return !nodes.fatal(0).ok(); });
   const auto second = nodes.begin_write(0, {api::Put{.key = "c", .value = "1"}});

@@ -29,7 +29,7 @@ class SimLoop final : public env::Loop {
   ~SimLoop() override { *alive_ = false; }
 
   MonoTime now() const override;
-  MonoTime precise_now() const override { return now(); }
+  MonoTime precise_now() const override { return now() + held_up; }
   WallMillis wall_now() const override;
   void post(env::Task task) override;
   env::TimerId call_at(MonoTime when, env::Task task) override;
@@ -44,6 +44,8 @@ class SimLoop final : public env::Loop {
   const std::shared_ptr<bool>& alive() const { return alive_; }
   // Milliseconds this host's wall clock is ahead of true time.
   int64_t wall_offset_ms = 0;
+  // How long the host was held up since the turn began.
+  Micros held_up{0};
 
  private:
   World& world_;
