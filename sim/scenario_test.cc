@@ -446,6 +446,34 @@ TEST(Scenario, S01_power_cut_of_every_node) {
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(nodes.hash(i), nodes.hash(leader));
 }
 
+// One disk of three is lost for good, after the power of all: everything acknowledged is on the other two. The node
+// that comes back empty has forgotten its promises and helps nobody to lead.
+TEST(Scenario, S01_loss_of_one_disk) {
+  for (size_t lost = 0; lost < 3; ++lost) {
+    Nodes nodes(15 + lost, 3);
+    nodes.wait_leader();
+    nodes.settle();
+    for (int i = 0; i < 30; ++i) {
+      const std::string key = "k" + std::to_string(i);
+      ASSERT_TRUE(nodes.put(static_cast<size_t>(i) % 3, key, key).ok());
+    }
+    for (size_t i = 0; i < 3; ++i) nodes.crash(i);
+    nodes.fs(lost).format();
+    const size_t one = (lost + 1) % 3, two = (lost + 2) % 3;
+    ASSERT_TRUE(nodes.start(lost).ok());
+    ASSERT_TRUE(nodes.start(one).ok());
+    nodes.pass(Millis(10'000));
+    EXPECT_EQ(nodes.leader(), SIZE_MAX) << "elected with a vote that was forgotten";
+    ASSERT_TRUE(nodes.start(two).ok());
+    nodes.until([&] { return nodes.leader() != SIZE_MAX; });
+    EXPECT_NE(nodes.leader(), lost);
+    for (int i = 0; i < 30; ++i) {
+      const std::string key = "k" + std::to_string(i);
+      ASSERT_EQ(nodes.get(nodes.leader(), key).value, key);
+    }
+  }
+}
+
 // A log with a hole does not vote: with one good node beside it there is no leader; with two there is.
 TEST(Scenario, S04_node_with_rot_does_not_vote) {
   Nodes nodes(11, 3);
