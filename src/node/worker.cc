@@ -44,6 +44,10 @@ void Worker::start() {
     for (auto& [id, group] : groups_) wake(*group);
   });
   loop_.set_turn_end([this] { run_once(); });
+  // Opening a group may have written to its log.
+  loop_.post([this, alive = alive_] {
+    if (*alive) shared_.persister.kick(loop_);
+  });
   refresh_addresses();
   on_tick();
 }

@@ -90,6 +90,7 @@ class Worker final : public GroupHost {
   // worker_snapshots.cc
   void maybe_snapshot(Group& group);
   void shorten_log(Group& group);
+  void snapshot_saved(Group& group, EntryId last);
   void install_snapshot(Group& group);
   // Three ways to a peer, so that a heartbeat, a vote or an answer never waits behind megabytes.
   struct Links {

@@ -130,7 +130,7 @@ void Worker::shorten_log(Group& group) {
         if (!flush->status.ok()) return log::error("group {}: cannot flush: {}", id, flush->status.to_string());
         if (flushed == nullptr || !flush->found) return;
         const Result<kv::Applied> applied = kv::decode_applied(flush->applied);
-        if (applied.ok()) flushed->snapshot_saved(applied->id);
+        if (applied.ok()) snapshot_saved(*flushed, applied->id);
       });
 }
 
@@ -156,10 +156,17 @@ void Worker::take_snapshot(Group& group, SnapshotDone done) {
         if (!save->saved.ok()) {
           log::error("group {}: no snapshot: {}", id, save->saved.status().to_string());
         } else if (Group* saved = find(id); saved != nullptr && options().engine == EngineKind::kMemory) {
-          saved->snapshot_saved(save->saved->meta.last);
+          snapshot_saved(*saved, save->saved->meta.last);
         }
         done(std::move(save->saved));
       });
+}
+
+void Worker::snapshot_saved(Group& group, EntryId last) {
+  group.snapshot_saved(last);
+  // The log was written to. Whatever waits for it to be durable as far as it goes must not depend on the next entry: a
+  // replica that is about to install a snapshot takes none.
+  shared_.persister.kick(loop_);
 }
 
 void Worker::send_snapshot(Group& group, const raft::SnapshotRequest& request) {
