@@ -49,6 +49,8 @@ class TappedStream final : public env::Stream {
   void pass(Passing passing) {
     const Fate fate = network_.tap() ? network_.tap()(passing) : Fate::kPass;
     switch (fate) {
+      case Fate::kDrop:
+        return;
       case Fate::kReset:
         reset_ = true;
         return stream_->close_after_flush();

@@ -28,6 +28,7 @@ struct Passing {
 
 enum class Fate : uint8_t {
   kPass,
+  kDrop,
   kHold,   // goes behind the connection's next message that passes
   kReset,  // the connection is closed in its place
   kDamage,
