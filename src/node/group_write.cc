@@ -148,7 +148,11 @@ void Group::refuse(std::vector<WriteWaiter> waiters, const Status& status) {
 }
 
 void Group::on_proposal_result(raft::ProposalResult& result) {
-  if (auto node = admin_.extract(result.ticket)) return node.mapped()(result.status);
+  if (auto node = admin_.extract(result.ticket)) {
+    if (!result.status.ok()) return node.mapped()(result.status);
+    changes_.emplace(result.id.index, std::move(node.mapped()));
+    return;
+  }
   auto node = proposed_.extract(result.ticket);
   FLUX_CHECK(!node.empty());
   if (result.status.ok()) return waiters_.add(result.id, std::move(node.mapped().waiters));
