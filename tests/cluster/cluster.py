@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -20,13 +21,18 @@ BIN = pathlib.Path(os.environ.get("FLUX_BIN", ROOT / "build/release/bin"))
 
 
 def free_ports(count):
-    """Ports that were free a moment ago, all different."""
+    """Ports that were free a moment ago, all different; below those that the system gives to outgoing connections, which
+    could take one before its server listens."""
     with contextlib.ExitStack() as stack:
         ports = []
-        for _ in range(count):
+        while len(ports) < count:
             s = stack.enter_context(socket.socket())
-            s.bind(("127.0.0.1", 0))
-            ports.append(s.getsockname()[1])
+            port = random.randrange(12000, 32000)
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            ports.append(port)
         return ports
 
 
