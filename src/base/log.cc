@@ -31,6 +31,11 @@ Sink& sink() {
   return *instance;
 }
 
+Writer& custom_writer() {
+  static Writer* const instance = new Writer;
+  return *instance;
+}
+
 std::atomic<Level> g_level{Level::kWarn};
 
 spdlog::level::level_enum to_spdlog(Level level) {
@@ -92,6 +97,8 @@ void configure(Level level, Format format, std::string_view node) {
   g_level.store(level, std::memory_order_relaxed);
 }
 
+void set_writer(Writer writer) { custom_writer() = std::move(writer); }
+
 void set_level(Level level) { g_level.store(level, std::memory_order_relaxed); }
 
 Level level() { return g_level.load(std::memory_order_relaxed); }
@@ -99,6 +106,7 @@ Level level() { return g_level.load(std::memory_order_relaxed); }
 bool enabled(Level level) { return level >= g_level.load(std::memory_order_relaxed); }
 
 void write(Level level, std::string_view line) {
+  if (const Writer& writer = custom_writer()) return writer(level, line);
   Sink& s = sink();
   std::string text;
   {

@@ -6,6 +6,7 @@
 
 #include <fmt/core.h>
 
+#include <functional>
 #include <string_view>
 
 #include "base/status.h"
@@ -23,6 +24,10 @@ Result<Format> parse_format(std::string_view name);
 // Where lines go: standard error. Until this is called only warnings and errors are written, as text.
 // `node` is the name that every line carries; empty for tools.
 void configure(Level level, Format format, std::string_view node);
+
+// Gives lines to `writer` in place of standard error; null: as before. Before any thread writes.
+using Writer = std::function<void(Level, std::string_view)>;
+void set_writer(Writer writer);
 
 // The level alone; any thread.
 void set_level(Level level);

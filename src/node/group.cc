@@ -295,6 +295,7 @@ void Group::apply_entry(const Entry& entry) {
   if (Status status = state_machine_.apply(entry, awaited ? &replies_ : nullptr); !status.ok()) {
     return halt(std::move(status).with("an entry cannot be applied"));
   }
+  if (Observer* observer = host_.observer()) observer->applied(*this, entry);
   bytes_since_snapshot_ += entry.data.size() + 64;
   if (entry.type == EntryType::kConfig) {
     const Result<raft::ConfigRecord> record = raft::decode_config(entry.data.view());

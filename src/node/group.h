@@ -19,6 +19,7 @@
 #include "engine/engine.h"
 #include "kv/state_machine.h"
 #include "node/admission.h"
+#include "node/observer.h"
 #include "node/options.h"
 #include "node/requests.h"
 #include "raft/core.h"
@@ -47,6 +48,8 @@ class GroupHost {
   virtual void records_changed(Group& group) = 0;
   // The group cannot go on; the rest of the node can.
   virtual void halted(Group& group, const Status& why) = 0;
+  // Null: nobody watches.
+  virtual Observer* observer() = 0;
 };
 
 // A complete, verified snapshot file of a peer, ready to be installed.

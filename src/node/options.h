@@ -67,6 +67,8 @@ struct NodeOptions {
   bool check_invariants = false;
 };
 
+class Observer;
+
 // Everything a node touches. All of it outlives the node.
 struct World {
   env::Fs& fs;
@@ -79,6 +81,7 @@ struct World {
   std::function<uint64_t()> memory_used;
   // The node cannot go on: says why, stops the process. May be called from any loop, more than once.
   std::function<void(const Status&)> fatal;
+  Observer* observer = nullptr;  // null: nobody watches
 };
 
 }  // namespace flux::node

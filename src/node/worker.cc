@@ -103,6 +103,7 @@ void Worker::answer() {
     rearm(*group);
     if (group->more_to_do()) wake(*group);
     maybe_snapshot(*group);
+    if (Observer* watcher = observer()) watcher->stepped(*group);
   }
   flush_links();
   // What was touched during the round has its own next one; ask for it, as nothing else may.

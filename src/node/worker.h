@@ -73,6 +73,7 @@ class Worker final : public GroupHost {
   void send_snapshot(Group& group, const raft::SnapshotRequest& request) override;
   void records_changed(Group& group) override;
   void halted(Group& group, const Status& why) override;
+  Observer* observer() override { return shared_.world.observer; }
 
   // --- The seven steps
   void run_once();
