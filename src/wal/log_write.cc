@@ -225,6 +225,8 @@ Status Log::close() {
 Status Log::poison(Status error) {
   const std::lock_guard lock(mutex_);
   if (poison_.ok()) {
+    // Of a full disk too: kNoSpace would ask to try again.
+    if (error.code() == ErrorCode::kNoSpace) error = Status(ErrorCode::kIo, error.message());
     poison_ = std::move(error).with("the log store can no longer promise durability; restart the process");
   }
   return poison_;
