@@ -46,7 +46,13 @@ void Directory::put(const api::NodeRecord& record) {
 
 void Directory::erase(NodeId node) {
   const std::lock_guard lock(mutex_);
+  removed_.insert(node);
   if (records_.erase(node) != 0) ++generation_;
+}
+
+bool Directory::removed(NodeId node) const {
+  const std::lock_guard lock(mutex_);
+  return removed_.contains(node);
 }
 
 std::optional<api::NodeRecord> Directory::find(NodeId node) const {

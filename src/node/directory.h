@@ -7,6 +7,7 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,9 @@ class Directory {
  public:
   // Adds or replaces a record. A record without client addresses does not erase those that are known.
   void put(const api::NodeRecord& record);
+  // Of a node that was removed from the cluster.
   void erase(NodeId node);
+  bool removed(NodeId node) const;
   std::optional<api::NodeRecord> find(NodeId node) const;
   std::vector<api::NodeRecord> all() const;
   // Rises with every change.
@@ -38,6 +41,7 @@ class Directory {
  private:
   mutable std::mutex mutex_;
   std::map<NodeId, api::NodeRecord> records_;  // guarded by mutex_
+  std::set<NodeId> removed_;                   // guarded by mutex_
   std::map<NodeId, std::string> refusals_;     // guarded by mutex_
   uint64_t generation_ = 1;                    // guarded by mutex_
 };

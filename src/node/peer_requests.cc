@@ -61,12 +61,17 @@ Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
     return Status(ErrorCode::kPrecondition,
                   fmt::format("node {} is this very node; was its data directory copied?", theirs.node));
   }
-  if (!directory_.find(theirs.node)) {
+  if (directory_.removed(theirs.node)) {
     return Status(ErrorCode::kPrecondition, fmt::format("node {} ('{}') is not a member of this cluster; add it with "
                                                         "'fluxctl member add'",
                                                         theirs.node, theirs.name));
   }
   FLUX_RETURN_IF_ERROR(known_peers_->admit(theirs));
+  // A node we have not heard of was added while we were away, or before a restart that has yet to apply it. It may lead,
+  // or be the vote that is missing: we must talk with it to learn more.
+  if (!directory_.find(theirs.node)) {
+    directory_.put({.id = theirs.node, .name = theirs.name, .peer_address = theirs.peer_address});
+  }
   return ours;
 }
 
