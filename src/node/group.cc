@@ -370,6 +370,14 @@ void Group::installed(const raft::SnapshotMeta& meta, Status status) {
   host_.wake(*this);
 }
 
+void Group::install_declined(const raft::SnapshotMeta& meta, const Status& why) {
+  FLUX_CHECK(install_ == meta);
+  log::info("group {}: snapshot {} is not installed: {}", id_, meta.last, why.to_string());
+  install_.reset();
+  offered_.reset();
+  step(raft::SnapshotRefused{.meta = meta});
+}
+
 void Group::snapshot_saved(EntryId last) {
   if (!halted_.ok() || last.index <= last_snapshot_.index) return;
   // At most a quarter of what came since the last snapshot: entries may be large.

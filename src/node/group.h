@@ -113,6 +113,8 @@ class Group final : public raft::LogReader {
   bool wants_install() const { return install_.has_value() && halted_.ok(); }
   raft::SnapshotMeta take_install() const { return *install_; }
   void installed(const raft::SnapshotMeta& meta, Status status);
+  // It cannot be loaded after all, and nothing was touched: another will come.
+  void install_declined(const raft::SnapshotMeta& meta, const Status& why);
 
   Result<std::vector<Entry>> read(Index first, Index last, size_t bytes_max) override;
 

@@ -210,10 +210,13 @@ void Worker::install_snapshot(Group& group) {
   struct Install {
     Status status;
   };
+  // Ours and durable first: from here on a restart finds the new state, with or without the old log.
+  const Result<SavedSnapshot> saved = shared_.snapshots.adopt(group.id(), meta.last);
+  // A newer one has begun to arrive since this one was verified.
+  if (saved.status().code() == ErrorCode::kPrecondition) return group.install_declined(meta, saved.status());
   const auto install = [&]() -> Status {
-    // Ours and durable first: from here on a restart finds the new state, with or without the old log.
-    FLUX_TRY(const SavedSnapshot saved, shared_.snapshots.adopt(group.id(), meta.last));
-    FLUX_RETURN_IF_ERROR(shared_.snapshots.load(saved.path, group.engine()));
+    FLUX_RETURN_IF_ERROR(saved.status());
+    FLUX_RETURN_IF_ERROR(shared_.snapshots.load(saved->path, group.engine()));
     FLUX_RETURN_IF_ERROR(group.engine().flush());
     return shared_.wal.reset(group.id(), meta.last);
   };
