@@ -59,6 +59,8 @@ class PeerLink final : public env::StreamHandler {
   PeerLink(env::Loop& loop, env::Network& network, env::Address address, NodeId expected, Hello hello,
            PeerLinkOptions options, Rng rng, PeerLinkEvents events);
   ~PeerLink() override;
+  // Open calls stay unanswered: whoever made them is going too.
+  void forget_calls() { calls_.clear(); }
   PeerLink(const PeerLink&) = delete;
   PeerLink& operator=(const PeerLink&) = delete;
 

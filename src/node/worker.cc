@@ -21,6 +21,11 @@ Worker::~Worker() {
   *alive_ = false;
   loop_.set_turn_end(nullptr);
   loop_.cancel(tick_timer_);
+  // Nobody may be answered any more: doors and services are gone.
+  for (auto& [peer, links] : links_) {
+    links.messages->forget_calls();
+    if (links.bulk) links.bulk->forget_calls();
+  }
   links_.clear();
   groups_.clear();
 }
