@@ -239,6 +239,8 @@ bool Group::persist() {
                             .ticket = wal_.appended_through(),
                             .messages = std::move(update.send_after_persist),
                             .install = std::move(update.install_snapshot)});
+      // It may wait for what something else has appended, such as a compaction.
+      appended = appended || wal_.written_through() < under_way_.back().ticket;
     }
     for (raft::ProposalResult& result : update.proposals) on_proposal_result(result);
     for (raft::ReadResult& result : update.reads) on_read_result(result);

@@ -86,7 +86,7 @@ class Group final : public raft::LogReader {
   // --- The seven steps -----------------------------------------------------------------------------------------------
   void step_inputs();
   void send_now();
-  // Whether something was appended to the log.
+  // Whether something in the log is waited for that nobody may be writing yet.
   bool persist();
   void send_after_persist(wal::Ticket durable);
   void apply();
