@@ -308,13 +308,14 @@ void Group::apply_entry(const Entry& entry) {
     state_machine_.put_system(kMembershipName, bytes);
     records_changed_ = true;
     log::info("group {}: {} is in force at {}", id_, raft::to_string(record->membership), entry.id());
-    if (auto node = changes_.extract(entry.index)) changed_.push_back(std::move(node.mapped()));
   }
   if (!awaited) return;
   std::vector<WriteWaiter> lost;
   std::vector<WriteWaiter> waiters = waiters_.resolve(entry.id(), lost);
   // The entry that carried these was replaced by another leader's: it will never be applied.
   refuse(std::move(lost), Status(ErrorCode::kUnavailable, "the leader changed before the write was replicated"));
+  // A change of the membership has no commands: that it is applied is the answer.
+  if (entry.type == EntryType::kConfig) replies_.resize(waiters.size());
   FLUX_CHECK(waiters.empty() || waiters.size() == replies_.size());
   for (size_t i = 0; i < waiters.size(); ++i) {
     if (!waiters[i].done) continue;
@@ -326,7 +327,6 @@ void Group::answer() {
   std::vector<Answer> answers = std::exchange(answers_, {});
   requests_ -= answers.size();
   for (Answer& answer : answers) answer.done(std::move(answer.reply));
-  for (api::AdminDone& done : std::exchange(changed_, {})) done(Status());
   answer_reads();
   if (leads()) sweep_expired();
   const bool meta_changed = state_machine_.take_meta_changed();
@@ -345,10 +345,6 @@ void Group::on_role_change(const raft::RoleChange& change) {
     std::vector<WriteWaiter> unknown = waiters_.take_all();
     refuse(std::move(unknown), Status(ErrorCode::kOutcomeUnknown,
                                       "leadership was lost before the write was known to be committed; it may yet be"));
-    for (auto& [index, done] : std::exchange(changes_, {})) {
-      done(Status(ErrorCode::kOutcomeUnknown,
-                  "leadership was lost before the change was known to be committed; look at the members"));
-    }
     host_.loop().cancel(sweep_timer_);
     sweep_at_ = WallMillis(UINT64_MAX);
     sweeping_ = false;
@@ -416,7 +412,6 @@ void Group::halt(Status why) {
   refuse(std::move(gathered), stopped);
   refuse_reads(stopped);
   for (auto& [ticket, done] : std::exchange(admin_, {})) done(unknown);
-  for (auto& [index, done] : std::exchange(changes_, {})) done(unknown);
   host_.halted(*this, halted_);
 }
 

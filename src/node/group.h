@@ -193,10 +193,7 @@ class Group final : public raft::LogReader {
   env::TimerId sweep_timer_;
   WallMillis sweep_at_{UINT64_MAX};
 
-  // Operators who wait for the core's answer, and for their membership change to be committed.
   std::map<uint64_t, api::AdminDone> admin_;
-  std::map<Index, api::AdminDone> changes_;  // by the entry, while we lead
-  std::vector<api::AdminDone> changed_;      // committed in this round
   uint64_t next_ticket_ = 1;
 
   // Updates: taken, then carried out step by step.

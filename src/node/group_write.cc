@@ -148,10 +148,15 @@ void Group::refuse(std::vector<WriteWaiter> waiters, const Status& status) {
 }
 
 void Group::on_proposal_result(raft::ProposalResult& result) {
-  if (auto node = admin_.extract(result.ticket)) {
-    if (!result.status.ok()) return node.mapped()(result.status);
-    changes_.emplace(result.id.index, std::move(node.mapped()));
-    return;
+  if (auto change = admin_.extract(result.ticket)) {
+    if (!result.status.ok()) return change.mapped()(result.status);
+    // Appended is not committed: another leader may replace the entry.
+    std::vector<WriteWaiter> waiters;
+    waiters.push_back(
+        {.done = [done = std::move(change.mapped())](const api::WriteReply& reply) mutable { done(reply.status); },
+         .deadline = host_.loop().now() + host_.options().request_timeout});
+    ++requests_;
+    return waiters_.add(result.id, std::move(waiters));
   }
   auto node = proposed_.extract(result.ticket);
   FLUX_CHECK(!node.empty());
