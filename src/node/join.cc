@@ -14,6 +14,7 @@ namespace {
 constexpr size_t kAnswerBytesMax = 1_MiB;
 constexpr Micros kTimeout = Millis(10'000);
 constexpr Micros kAttemptTimeout = Millis(2000);
+constexpr Micros kAnswerTimeout = Millis(3000);
 constexpr Micros kPause = Millis(200);
 
 class Joining final : public env::StreamHandler, public std::enable_shared_from_this<Joining> {
@@ -70,6 +71,10 @@ class Joining final : public env::StreamHandler, public std::enable_shared_from_
     frame.message(static_cast<uint8_t>(PeerMessage::kJoin), 1, encode_join_call({.name = name_}));
     frame.finish();
     stream_->wrote();
+    // It may have lost its power before it could answer.
+    loop_.call_after(kAnswerTimeout, [self = shared_from_this(), asked = next_] {
+      if (self->next_ == asked) self->retry(Status(ErrorCode::kUnavailable, "the node did not answer in time"));
+    });
   }
 
   void on_message(const net::FrameMessage& message) {
