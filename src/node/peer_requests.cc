@@ -67,8 +67,8 @@ Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
                                                         theirs.node, theirs.name));
   }
   FLUX_RETURN_IF_ERROR(known_peers_->admit(theirs));
-  // A node we have not heard of was added while we were away, or before a restart that has yet to apply it. It may lead,
-  // or be the vote that is missing: we must talk with it to learn more.
+  // A node we have not heard of was added while we were away, or before a restart that has yet to apply it. It may
+  // lead, or be the vote that is missing: we must talk with it to learn more.
   if (!directory_.find(theirs.node)) {
     directory_.put({.id = theirs.node, .name = theirs.name, .peer_address = theirs.peer_address});
   }
