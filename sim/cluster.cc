@@ -2,49 +2,132 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <set>
+
 namespace flux::sim {
-namespace {
 
-constexpr Micros kGiveUp = Millis(8000);
-
-env::Address peer_address(size_t i) { return {.host = fmt::format("10.0.0.{}", i + 1), .port = 7380}; }
-
-node::NodeOptions options_of(size_t i, size_t size) {
-  node::NodeOptions options;
-  options.name = fmt::format("n{}", i + 1);
-  options.data_dir = "/data";
-  options.listen_peer = options.advertise_peer = peer_address(i);
-  for (size_t each = 0; each < size; ++each) {
-    options.initial_cluster.push_back({.name = fmt::format("n{}", each + 1), .address = peer_address(each)});
-  }
+Knobs Knobs::draw(Rng rng) {
+  const auto micros = [&](uint64_t low, uint64_t high) { return Micros(static_cast<int64_t>(rng.between(low, high))); };
+  Knobs knobs;
+  constexpr size_t kSizes[] = {1, 2, 3, 3, 3, 3, 3, 4, 5, 5};
+  knobs.size = kSizes[rng.below(std::size(kSizes))];
+  node::NodeOptions& node = knobs.node;
   // Small, so that rotation, snapshots and catching up by snapshot happen within seconds.
-  options.wal_prefill = false;
-  options.wal_spare_segments = 1;
-  options.snapshot_log_bytes = 24'000;
-  options.log_entries_kept = 20;
-  options.wal_segments_max = 4;
-  options.check_invariants = true;
-  return options;
+  node.wal_segment_bytes = rng.between(4, 24) * 4096;
+  node.wal_prefill = rng.chance(0.3);
+  node.wal_spare_segments = static_cast<uint32_t>(rng.between(0, 3));
+  node.wal_segments_max = static_cast<uint32_t>(rng.between(3, 12));
+  node.snapshot_log_bytes = rng.chance(0.2) ? 1u << 20 : rng.between(4'000, 60'000);
+  node.log_entries_kept = rng.chance(0.3) ? 0 : rng.between(1, 200);
+  const uint64_t scale = rng.between(1, 4);
+  node.heartbeat_interval = Millis(25 * scale);
+  node.election_timeout_min = Millis(150 * scale);
+  node.election_timeout_max = node.election_timeout_min + micros(100'000, 400'000);
+  node.request_timeout = micros(500'000, 5'000'000);
+  if (rng.chance(0.4)) {
+    node.read_consistency = api::Consistency::kLease;
+    node.clock_drift_ppm_max = static_cast<uint32_t>(rng.between(100, 50'000));
+  }
+  node.check_invariants = true;
+  knobs.drift_ppm_max = node.clock_drift_ppm_max;
+  knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();
+  knobs.write_max = micros(50, 500);
+  knobs.sync_max = micros(200, 8'000);
+  knobs.background_max = micros(1'000, 60'000);
+  return knobs;
 }
 
-}  // namespace
+env::Address Cluster::peer_address(size_t i) { return {.host = fmt::format("10.0.0.{}", i + 1), .port = 7380}; }
+env::Address Cluster::resp_address(size_t i) { return {.host = fmt::format("10.0.0.{}", i + 1), .port = 6379}; }
 
-Cluster::Cluster(World& world, size_t size) : world_(world) {
-  for (size_t i = 0; i < size; ++i) hosts_.push_back(std::make_unique<Host>());
-  for (size_t i = 0; i < size; ++i) start(i);
+Cluster::Cluster(World& world, Knobs knobs, Invariants& invariants)
+    : world_(world), knobs_(std::move(knobs)), invariants_(invariants) {
+  for (size_t i = 0; i < knobs_.size; ++i) add_host();
+  for (size_t i = 0; i < knobs_.size; ++i) start(i);
 }
 
 Cluster::~Cluster() {
-  for (size_t i = 0; i < size(); ++i) {
-    if (up(i)) crash(i, env::testing::CrashPolicy::drop_all());
+  for (size_t i = 0; i < hosts(); ++i) {
+    if (hosts_[i]->loop != nullptr) power_cut(i, env::testing::CrashPolicy::drop_all());
   }
 }
 
-void Cluster::start(size_t i) {
+size_t Cluster::add_host() {
+  hosts_.push_back(std::make_unique<Host>());
+  const auto bound = static_cast<uint64_t>(knobs_.drift_ppm_max);
+  hosts_.back()->clock.drift_ppm = static_cast<int64_t>(world_.rng().between(0, 2 * bound)) - knobs_.drift_ppm_max;
+  return hosts() - 1;
+}
+
+size_t Cluster::count_up() const {
+  return static_cast<size_t>(
+      std::count_if(hosts_.begin(), hosts_.end(), [](const auto& h) { return h->node != nullptr; }));
+}
+
+std::optional<size_t> Cluster::host_of(NodeId node) const {
+  for (size_t i = 0; i < hosts(); ++i) {
+    if (hosts_[i]->id == node) return i;
+  }
+  return std::nullopt;
+}
+
+node::NodeOptions Cluster::options_of(size_t i) const {
+  node::NodeOptions options = knobs_.node;
+  options.name = fmt::format("n{}", i + 1);
+  options.data_dir = "/data";
+  options.listen_peer = options.advertise_peer = peer_address(i);
+  if (i >= knobs_.size) return options;
+  for (size_t each = 0; each < knobs_.size; ++each) {
+    options.initial_cluster.push_back({.name = fmt::format("n{}", each + 1), .address = peer_address(each)});
+  }
+  return options;
+}
+
+void Cluster::make_process(size_t i) {
   Host& host = *hosts_[i];
-  host.loop = std::make_unique<SimLoop>(world_, host_id(i));
-  host.log_executor = std::make_unique<SimExecutor>(world_, *host.loop, Micros(200), Micros(2000));
-  host.background = std::make_unique<SimExecutor>(world_, *host.loop, Micros(20'000), Micros(20'000));
+  world_.set_power(host_id(i), true);
+  host.loop = std::make_unique<SimLoop>(world_, host_id(i), host.clock);
+  host.log_executor = std::make_unique<SimExecutor>(world_, *host.loop, knobs_.write_max, knobs_.sync_max);
+  host.background = std::make_unique<SimExecutor>(world_, *host.loop, knobs_.background_max, knobs_.background_max);
+}
+
+void Cluster::start(size_t i) {
+  if (hosts_[i]->loop != nullptr || retired(i)) return;
+  const Result<bool> known = i < knobs_.size ? Result<bool>(true) : node::has_identity(hosts_[i]->fs, "/data");
+  if (known.ok() && !*known) return join(i);
+  world_.say("start n{}", i + 1);
+  make_process(i);
+  launch(i, nullptr);
+}
+
+void Cluster::join(size_t i) {
+  Host& host = *hosts_[i];
+  if (host.loop != nullptr || retired(i)) return;
+  world_.say("n{} asks to join", i + 1);
+  make_process(i);
+  std::vector<env::Address> nodes;
+  for (size_t each = 0; each < hosts(); ++each) {
+    if (each != i && !retired(each)) nodes.push_back(peer_address(each));
+  }
+  const auto ask = [this, i, nodes] {
+    node::ask_to_join(loop(i), world_.network(), nodes, fmt::format("n{}", i + 1),
+                      [this, i](Result<node::JoinTicket> ticket) {
+                        if (ticket.ok()) return launch(i, &*ticket);
+                        world_.say("n{} was not told who it is: {}", i + 1, ticket.status().to_string());
+                        world_.after(Millis(100), [this, i] {
+                          if (up(i)) return;
+                          kill(i);
+                          world_.after(Millis(500), [this, i] { start(i); });
+                        });
+                      });
+  };
+  world_.at(world_.now(), *host.loop, ask);
+}
+
+void Cluster::launch(size_t i, const node::JoinTicket* ticket) {
+  Host& host = *hosts_[i];
+  host.ending = false;
   Result<std::unique_ptr<node::Node>> node =
       node::Node::start({.fs = host.fs,
                          .network = world_.network(),
@@ -53,25 +136,65 @@ void Cluster::start(size_t i) {
                          .background = *host.background,
                          .entropy = world_.rng().next(),
                          .memory_used = nullptr,
-                         .fatal =
-                             [this, i](const Status& why) {
-                               if (fatal_.empty()) fatal_ = fmt::format("n{}: {}", i + 1, why.to_string());
-                             }},
-                        options_of(i, size()), nullptr);
-  if (!node.ok()) {
-    if (fatal_.empty()) fatal_ = fmt::format("n{} does not start: {}", i + 1, node.status().to_string());
-    return;
-  }
+                         .fatal = [this, i](const Status& why) { failed(i, why); },
+                         .observer = &invariants_},
+                        options_of(i), ticket);
+  if (!node.ok()) return failed(i, node.status().with("the node does not start"));
   host.node = std::move(node).value();
+  host.id = host.node->identity().node;
+  auto door = server::resp::Door::open(
+      world_.network(), {{.loop = host.loop.get(), .kv = &host.node->kv(0), .admin = &host.node->admin(0)}},
+      {.listen = resp_address(i), .settings = {}});
+  FLUX_CHECK(door.ok(), "{}", door.status().to_string());
+  host.door = std::move(door).value();
 }
 
-void Cluster::crash(size_t i, const env::testing::CrashPolicy& policy) {
+void Cluster::failed(size_t i, const Status& why) {
   Host& host = *hosts_[i];
-  host.fs.crash(policy);
+  world_.say("n{} cannot go on: {}", i + 1, why.to_string());
+  if (host.failures == 0) report(fmt::format("n{}: {}", i + 1, why.to_string()));
+  if (std::exchange(host.ending, true)) return;
+  const SimLoop* const process = host.loop.get();
+  world_.after(Micros(0), [this, i, process] {
+    if (hosts_[i]->loop.get() == process) kill(i);
+  });
+}
+
+void Cluster::end_process(size_t i) {
+  Host& host = *hosts_[i];
+  if (host.loop == nullptr) return;
+  // As a process ends: what was handed to executors first, then the streams, then what they belong to.
+  world_.forget_tasks(*host.loop);
+  host.door.reset();
   host.node.reset();
   host.log_executor.reset();
   host.background.reset();
   host.loop.reset();
+  host.ending = false;
+  invariants_.ended(host.id);
+}
+
+void Cluster::power_cut(size_t i, const env::testing::CrashPolicy& policy) {
+  hosts_[i]->fs.crash(policy);
+  world_.set_power(host_id(i), false);
+  end_process(i);
+}
+
+void Cluster::kill(size_t i) {
+  hosts_[i]->fs.kill();
+  end_process(i);
+}
+
+void Cluster::retire(size_t i) {
+  hosts_[i]->retired = true;
+  power_cut(i, env::testing::CrashPolicy::drop_all());
+}
+
+void Cluster::slow_disk(size_t i, int64_t factor) {
+  Host& host = *hosts_[i];
+  if (host.loop == nullptr) return;
+  host.log_executor->slow_down(factor);
+  host.background->slow_down(factor);
 }
 
 api::GroupStatus Cluster::group(size_t i) {
@@ -81,10 +204,10 @@ api::GroupStatus Cluster::group(size_t i) {
   return group;
 }
 
-size_t Cluster::leader() {
-  size_t found = SIZE_MAX;
+std::optional<size_t> Cluster::leader() {
+  std::optional<size_t> found;
   Term highest;
-  for (size_t i = 0; i < size(); ++i) {
+  for (size_t i = 0; i < hosts(); ++i) {
     if (!up(i)) continue;
     const api::GroupStatus status = group(i);
     if (status.role == "leader" && status.term >= highest) found = i, highest = status.term;
@@ -92,107 +215,28 @@ size_t Cluster::leader() {
   return found;
 }
 
-bool Cluster::converged() {
-  std::set<Index> applied;
-  for (size_t i = 0; i < size(); ++i) {
-    if (!up(i)) continue;
-    const api::GroupStatus status = group(i);
-    if (status.applied_index != status.commit_index || status.leader == kNobody) return false;
-    applied.insert(status.applied_index);
-  }
-  return applied.size() == 1;
-}
-
-Client::Client(World& world, Cluster& cluster, uint64_t number) : world_(world), cluster_(cluster), number_(number) {
-  for (uint64_t i = 0; i < kRegisters; ++i) registers_[i];
-}
-
-std::string Client::key(uint64_t number) const { return fmt::format("client{}:{}", number_, number); }
-
-void Client::next() {
-  if (stopped_) return;
-  const Micros pause(static_cast<int64_t>(world_.rng().between(1'000, 20'000)));
-  world_.at(world_.now() + pause, [this] {
-    const size_t through = world_.rng().below(cluster_.size());
-    if (stopped_ || !cluster_.up(through)) return next();
-    busy_ = true;
-    const uint64_t operation = ++operation_;
-    // A node that crashes never answers.
-    world_.at(world_.now() + kGiveUp, [this, operation] {
-      if (operation != operation_ || !busy_) return;
-      ++operation_;
-      busy_ = false;
-      next();
-    });
-    if (world_.rng().chance(0.4)) {
-      return read(through, world_.rng().below(kRegisters), [this] {
-        busy_ = false;
-        next();
-      });
+bool Cluster::converged(bool all_members) {
+  const std::optional<size_t> led = leader();
+  if (!led) return false;
+  const api::GroupStatus leads = group(*led);
+  if (leads.joint || leads.applied_index != leads.commit_index || leads.commit_index != leads.last_index) return false;
+  std::vector<NodeId> members = leads.voters;
+  members.insert(members.end(), leads.learners.begin(), leads.learners.end());
+  for (const NodeId member : members) {
+    const std::optional<size_t> i = host_of(member);
+    if (!i || !up(*i)) {
+      if (all_members) return false;
+      continue;
     }
-    const uint64_t number = world_.rng().below(kRegisters);
-    const std::string value = fmt::format("{}.{}", number_, ++step_);
-    Register& target = registers_[number];
-    target.possible.insert(value);
-    world_.at(world_.now(), cluster_.loop(through), [this, through, number, value, operation] {
-      const std::string name = key(number);
-      const api::Command commands[] = {api::Put{.key = name, .value = value}};
-      cluster_.node(through).kv(0).write({.commands = commands},
-                                         [this, number, value, operation](const api::WriteReply& reply) {
-                                           if (operation != operation_) return;
-                                           Register& written = registers_[number];
-                                           if (reply.status.ok()) {
-                                             // Earlier writes of unknown outcome stay possible: one may still be on its
-                                             // way to a leader.
-                                             written.value = value;
-                                             written.possible.erase(value);
-                                             ++acknowledged_;
-                                           } else if (!is_indeterminate(reply.status.code())) {
-                                             written.possible.erase(value);
-                                           }
-                                           busy_ = false;
-                                           next();
-                                         });
-    });
-  });
-}
-
-void Client::read(size_t through, uint64_t number, std::function<void()> done) {
-  const uint64_t operation = operation_;
-  world_.at(world_.now(), cluster_.loop(through), [this, through, number, operation, done = std::move(done)] {
-    const std::string name = key(number);
-    const std::string_view keys[] = {name};
-    cluster_.node(through).kv(0).read({.what = api::GetRequest{.keys = keys}},
-                                      [this, number, operation, done](const api::ReadReply& reply) {
-                                        if (operation != operation_) return;
-                                        if (reply.status.ok()) saw(number, reply.items[0].found, reply.items[0].value);
-                                        done();
-                                      });
-  });
-}
-
-void Client::saw(uint64_t number, bool found, std::string_view value) {
-  Register& target = registers_[number];
-  const std::string seen(found ? value : std::string_view());
-  if (seen == target.value) return;
-  if (target.possible.erase(seen) == 0) {
-    if (problem_.empty()) {
-      problem_ = fmt::format("{} is '{}' at {} us; acknowledged was '{}', possible are {} others", key(number), seen,
-                             world_.now().since_start().count(), target.value, target.possible.size());
-    }
-    return;
+    const api::GroupStatus status = group(*i);
+    if (status.applied_index != leads.applied_index || status.leader != node_id(*led)) return false;
   }
-  // It happened, and cannot happen again.
-  target.value = seen;
+  return true;
 }
 
-void Client::check_all(size_t through, std::function<void()> done) {
-  auto left = std::make_shared<uint64_t>(kRegisters);
-  for (uint64_t i = 0; i < kRegisters; ++i) {
-    read(through, i, [left, done] {
-      if (--*left == 0) done();
-    });
-  }
+void Cluster::report(std::string problem) {
+  world_.say("PROBLEM: {}", problem);
+  if (problem_.empty()) problem_ = std::move(problem);
 }
 
 }  // namespace flux::sim

@@ -1,89 +1,109 @@
-// Nodes in a simulated world, and a client that remembers what was promised to it.
+// Nodes in a simulated world, each on a host with a disk, a clock and a door for clients.
 #pragma once
 
-#include <map>
+#include <algorithm>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "env/testing/fake_fs.h"
+#include "invariants.h"
+#include "node/join.h"
 #include "node/node.h"
+#include "server/resp/door.h"
 #include "world.h"
 
 namespace flux::sim {
 
+// What is drawn for a seed beside its faults.
+struct Knobs {
+  size_t size = 3;
+  node::NodeOptions node;  // names and addresses are filled in
+  int64_t drift_ppm_max = 0;
+  double chop = 0;
+  Micros write_max = Micros(200);
+  Micros sync_max = Micros(2000);
+  Micros background_max = Micros(20'000);
+
+  static Knobs draw(Rng rng);
+};
+
 class Cluster {
  public:
-  Cluster(World& world, size_t size);
+  // Founders, and one more host that may join.
+  static constexpr size_t kHostsMax = 7;
+
+  Cluster(World& world, Knobs knobs, Invariants& invariants);
   ~Cluster();
 
-  size_t size() const { return hosts_.size(); }
+  size_t hosts() const { return hosts_.size(); }
   bool up(size_t i) const { return hosts_[i]->node != nullptr; }
+  // Removed from the cluster; never started again.
+  bool retired(size_t i) const { return hosts_[i]->retired; }
+  size_t count_up() const;
   void start(size_t i);
-  // Power cut: what was not synced survives as `policy` says.
-  void crash(size_t i, const env::testing::CrashPolicy& policy);
+  // What was not synced survives as `policy` says; nobody is told.
+  void power_cut(size_t i, const env::testing::CrashPolicy& policy);
+  // The page cache survives, and the system closes the connections.
+  void kill(size_t i);
+  // A host with an empty disk. It is to be added before it can join.
+  size_t add_host();
+  // Asks the others who it is, then starts; again and again until it runs or is retired.
+  void join(size_t i);
+  void retire(size_t i);
+  // The disk of a host is made to fail: its node may stop, and may not start, until forgive().
+  void expect_failure(size_t i) { ++hosts_[i]->failures; }
+  void forgive(size_t i) { hosts_[i]->failures = std::max(0, hosts_[i]->failures - 1); }
+  bool may_fail(size_t i) const { return hosts_[i]->failures > 0; }
+  // A node that could not go on: its process ends, if a failure was to be expected.
+  void failed(size_t i, const Status& why);
+
   node::Node& node(size_t i) { return *hosts_[i]->node; }
   SimLoop& loop(size_t i) { return *hosts_[i]->loop; }
-  uint64_t host_id(size_t i) const { return i + 1; }
+  env::testing::FakeFs& fs(size_t i) { return hosts_[i]->fs; }
+  Clock& clock(size_t i) { return hosts_[i]->clock; }
+  void slow_disk(size_t i, int64_t factor);
+  static uint64_t host_id(size_t i) { return i + 1; }
+  std::optional<size_t> host_of(NodeId node) const;
+  NodeId node_id(size_t i) const { return hosts_[i]->id; }
+  static env::Address peer_address(size_t i);
+  static env::Address resp_address(size_t i);
+  const Knobs& knobs() const { return knobs_; }
 
   // The status of a running node's group.
   api::GroupStatus group(size_t i);
-  // The running node that leads in the highest term; SIZE_MAX if none.
-  size_t leader();
-  // All running nodes have applied the same index, all of it committed.
-  bool converged();
-  // In what node was the first problem that a node reported as fatal; empty if none did.
-  const std::string& fatal() const { return fatal_; }
+  // The running node that leads in the highest term.
+  std::optional<size_t> leader();
+  // The leader's members that run have applied the same index, all of it committed; how many of them must run.
+  bool converged(bool all_members);
+  // The first problem that nothing was to blame for; empty if there is none.
+  const std::string& problem() const { return problem_; }
+  void report(std::string problem);
 
  private:
   struct Host {
     env::testing::FakeFs fs;
+    Clock clock;
+    NodeId id;
+    bool retired = false;
+    int failures = 0;     // expected
+    bool ending = false;  // kill() is scheduled
     std::unique_ptr<SimLoop> loop;
     std::unique_ptr<SimExecutor> log_executor;
     std::unique_ptr<SimExecutor> background;
     std::unique_ptr<node::Node> node;
+    std::unique_ptr<server::resp::Door> door;
   };
+  node::NodeOptions options_of(size_t i) const;
+  void launch(size_t i, const node::JoinTicket* ticket);
+  void make_process(size_t i);
+  void end_process(size_t i);
+
   World& world_;
+  const Knobs knobs_;
+  Invariants& invariants_;
   std::vector<std::unique_ptr<Host>> hosts_;
-  std::string fatal_;
-};
-
-// Writes and reads registers, one operation at a time, and checks every answer against what is possible.
-class Client {
- public:
-  Client(World& world, Cluster& cluster, uint64_t number);
-
-  // Goes on until stop(); each operation goes to a random running node.
-  void start() { next(); }
-  void stop() { stopped_ = true; }
-  bool idle() const { return stopped_ && !busy_; }
-  uint64_t acknowledged() const { return acknowledged_; }
-  // What was wrong; empty if nothing.
-  const std::string& problem() const { return problem_; }
-  // Reads every register through a node, then calls `done`.
-  void check_all(size_t through, std::function<void()> done);
-
- private:
-  static constexpr uint64_t kRegisters = 4;
-  struct Register {
-    std::string value;               // newest acknowledged; empty: absent
-    std::set<std::string> possible;  // written since, with unknown outcome
-  };
-  void next();
-  void read(size_t through, uint64_t number, std::function<void()> done);
-  void saw(uint64_t number, bool found, std::string_view value);
-  std::string key(uint64_t number) const;
-
-  World& world_;
-  Cluster& cluster_;
-  const uint64_t number_;
-  std::map<uint64_t, Register> registers_;
-  uint64_t step_ = 0;
-  uint64_t operation_ = 0;  // answers to earlier ones are late, and ignored
-  uint64_t acknowledged_ = 0;
-  bool busy_ = false;
-  bool stopped_ = false;
   std::string problem_;
 };
 

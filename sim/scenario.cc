@@ -143,8 +143,7 @@ node::NodeOptions Nodes::options_of(size_t i) const {
 Status Nodes::start(size_t i, const node::JoinTicket* ticket) {
   Host& host = *hosts_[i];
   host.fatal = Status();
-  host.loop = std::make_unique<SimLoop>(world_, host_id(i));
-  host.loop->wall_offset_ms = host.wall_offset_ms;
+  host.loop = std::make_unique<SimLoop>(world_, host_id(i), host.clock);
   host.log_executor = std::make_unique<SimExecutor>(world_, *host.loop, Micros(200), Micros(2000));
   host.background = std::make_unique<SimExecutor>(world_, *host.loop, Micros(20'000), Micros(20'000));
   Result<std::unique_ptr<node::Node>> started = node::Node::start({.fs = *host.fs,
@@ -189,10 +188,7 @@ node::Group& Nodes::group(size_t i) {
   return *static_cast<node::NodeImpl&>(node(i)).owner(node::kDataGroup).find(node::kDataGroup);
 }
 
-void Nodes::set_wall_offset(size_t i, int64_t millis) {
-  hosts_[i]->wall_offset_ms = millis;
-  if (hosts_[i]->loop) hosts_[i]->loop->wall_offset_ms = millis;
-}
+void Nodes::set_wall_offset(size_t i, int64_t millis) { hosts_[i]->clock.wall_offset_ms = millis; }
 
 std::vector<std::string> Nodes::snapshots(size_t i) {
   std::vector<std::string> names;

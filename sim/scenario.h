@@ -142,7 +142,7 @@ class Nodes {
     std::unique_ptr<SimExecutor> background;
     std::unique_ptr<node::Node> node;
     Status fatal;
-    int64_t wall_offset_ms = 0;
+    Clock clock;
   };
   node::NodeOptions options_of(size_t i) const;
   // Runs a task as a turn of a node and waits until it has run.

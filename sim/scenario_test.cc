@@ -138,7 +138,7 @@ TEST(Scenario, R37_a_command_that_fails_fails_alike_on_every_replica) {
 class Stranger final : public env::StreamHandler {
  public:
   Stranger(Nodes& nodes, const env::Address& to, const net::Hello& hello, const raft::Message& message)
-      : loop_(nodes.world(), 99) {
+      : loop_(nodes.world(), 99, clock_) {
     nodes.world().network().connect(loop_, to, {}, Millis(1000), [=, this](Result<std::unique_ptr<env::Stream>> got) {
       if (!got.ok()) return;
       stream_ = std::move(got).value();
@@ -158,6 +158,7 @@ class Stranger final : public env::StreamHandler {
   bool closed = false;
 
  private:
+  Clock clock_;
   SimLoop loop_;
   std::unique_ptr<env::Stream> stream_;
 };

@@ -1,204 +1,71 @@
 #include "world.h"
 
 #include <algorithm>
-#include <deque>
 #include <utility>
+
+#include "stream.h"
 
 namespace flux::sim {
 namespace {
 
-// How often bytes that a cut holds up try again.
-constexpr Micros kRetransmit = Millis(20);
 // True time at the start of every world, in milliseconds since 1970.
-constexpr uint64_t kEpochMs = 1'800'000'000'000;
+constexpr int64_t kEpochMs = 1'800'000'000'000;
+constexpr int64_t kMillion = 1'000'000;
 
 }  // namespace
 
-// --- Streams ---------------------------------------------------------------------------------------------------------
+// --- Loops and executors ---------------------------------------------------------------------------------------------
 
-// One end of a connection. The ends know each other only through shared_ptrs that delivery events hold.
-class SimStream final : public std::enable_shared_from_this<SimStream> {
- public:
-  SimStream(SimLoop& loop, const env::StreamOptions& options)
-      : loop_(&loop), alive_(loop.alive()), host_(loop.host()), options_(options) {}
-
-  void pair_with(const std::shared_ptr<SimStream>& other, env::Stream* facade) {
-    other_ = other;
-    facade_ = facade;
-  }
-  void set_facade(env::Stream* facade) { facade_ = facade; }
-  void set_handler(env::StreamHandler* handler) {
-    handler_ = handler;
-    if (!unconsumed_.empty()) schedule_delivery();
-  }
-  std::string& outbox() { return outbox_; }
-  void wrote() {
-    if (closed_ || queued_) return;
-    queued_ = true;
-    loop_->flush_at_turn_end(shared_from_this());
-  }
-  void flush() {
-    queued_ = false;
-    if (closed_) return;
-    if (!outbox_.empty()) send(std::exchange(outbox_, {}), false);
-    if (closing_) close_both(Status());
-  }
-  void pause() { paused_ = true; }
-  void resume() {
-    paused_ = false;
-    if (!unconsumed_.empty()) schedule_delivery();
-  }
-  void close_after_flush() {
-    closing_ = true;
-    wrote();
-  }
-  // The facade is gone.
-  void detach() {
-    handler_ = nullptr;
-    if (!closed_) close_both(Status());
-  }
-
- private:
-  void send(std::string bytes, bool end) {
-    const std::shared_ptr<SimStream> other = other_.lock();
-    if (other == nullptr) return;
-    World& world = loop_->world();
-    // Bytes of one connection never overtake each other.
-    last_arrival_ = std::max(last_arrival_, world.now() + world.draw_latency());
-    arrive(world, host_, other, std::move(bytes), end, last_arrival_);
-  }
-
-  // Delivers at `when`, later if the way is cut then; earlier segments go first because they were scheduled first.
-  static void arrive(World& world, uint64_t from, std::shared_ptr<SimStream> to, std::string bytes, bool end,
-                     MonoTime when) {
-    to->in_flight_.push_back({.bytes = std::move(bytes), .end = end});
-    world.at(when, [&world, from, to] { to->take_one(world, from); });
-  }
-
-  void take_one(World& world, uint64_t from) {
-    if (closed_ || !*alive_) return;
-    if (world.is_cut(from, host_)) {
-      world.at(world.now() + kRetransmit, [&world, from, self = shared_from_this()] { self->take_one(world, from); });
-      return;
-    }
-    Segment segment = std::move(in_flight_.front());
-    in_flight_.pop_front();
-    world.at(world.now(), *loop_, [self = shared_from_this(), segment = std::move(segment)]() mutable {
-      self->take(std::move(segment.bytes), segment.end);
-    });
-  }
-
-  void take(std::string bytes, bool end) {
-    if (closed_) return;
-    loop_->world().tell(bytes.size());
-    unconsumed_ += bytes;
-    deliver();
-    if (end && !closed_) finish(Status());
-  }
-
-  void deliver() {
-    if (handler_ == nullptr || paused_ || closed_ || unconsumed_.empty()) return;
-    const size_t consumed = handler_->on_data(*facade_, unconsumed_);
-    if (closed_ && handler_ == nullptr) return;
-    unconsumed_.erase(0, consumed);
-    if (unconsumed_.size() > options_.unconsumed_bytes_max) {
-      finish(Status(ErrorCode::kTooLarge, "input grew over the limit before it was complete"));
-    }
-  }
-  void schedule_delivery() {
-    loop_->post([self = shared_from_this()] { self->deliver(); });
-  }
-
-  void close_both(Status reason) {
-    send({}, true);
-    finish(std::move(reason));
-  }
-
-  void finish(Status reason) {
-    if (std::exchange(closed_, true)) return;
-    if (handler_ == nullptr || !*alive_) return;
-    loop_->post([self = shared_from_this(), reason = std::move(reason)] {
-      env::StreamHandler* const handler = std::exchange(self->handler_, nullptr);
-      if (handler != nullptr) handler->on_closed(*self->facade_, reason);
-    });
-  }
-
-  struct Segment {
-    std::string bytes;
-    bool end;
-  };
-  SimLoop* loop_;
-  std::shared_ptr<bool> alive_;  // of the loop
-  const uint64_t host_;
-  const env::StreamOptions options_;
-  env::Stream* facade_ = nullptr;
-  env::StreamHandler* handler_ = nullptr;
-  std::weak_ptr<SimStream> other_;
-  std::deque<Segment> in_flight_;  // towards us
-  MonoTime last_arrival_;          // of what we sent
-  std::string unconsumed_;
-  std::string outbox_;
-  bool queued_ = false;
-  bool paused_ = false;
-  bool closing_ = false;
-  bool closed_ = false;
-};
-
-namespace {
-
-// What a process holds; destroying it closes the connection.
-class StreamFacade final : public env::Stream {
- public:
-  StreamFacade(std::shared_ptr<SimStream> end, std::string local, std::string peer)
-      : end_(std::move(end)), local_(std::move(local)), peer_(std::move(peer)) {
-    end_->set_facade(this);
-  }
-  ~StreamFacade() override { end_->detach(); }
-  void set_handler(env::StreamHandler* handler) override { end_->set_handler(handler); }
-  std::string& outbox() override { return end_->outbox(); }
-  void wrote() override { end_->wrote(); }
-  size_t unsent_bytes() const override { return end_->outbox().size(); }
-  void pause_reading() override { end_->pause(); }
-  void resume_reading() override { end_->resume(); }
-  void close_after_flush() override { end_->close_after_flush(); }
-  std::string peer_address() const override { return peer_; }
-  std::string local_address() const override { return local_; }
-
- private:
-  std::shared_ptr<SimStream> end_;
-  std::string local_;
-  std::string peer_;
-};
-
-}  // namespace
-
-// --- Loops and executors ---
-
-MonoTime SimLoop::now() const { return world_.now(); }
-
-WallMillis SimLoop::wall_now() const {
-  return WallMillis(kEpochMs + static_cast<uint64_t>(world_.now().since_start().count() / 1000 + wall_offset_ms));
+SimLoop::SimLoop(World& world, uint64_t host, const Clock& clock)
+    : world_(world),
+      host_(host),
+      clock_(clock),
+      born_(world.now()),
+      drift_ppm_(clock.drift_ppm),
+      slot_(world.loops_.size()) {
+  world_.loops_.push_back(this);
 }
 
-void SimLoop::post(env::Task task) { world_.at(world_.now(), *this, std::move(task)); }
+SimLoop::~SimLoop() {
+  to_flush_.clear();
+  world_.forget_tasks(*this);
+  world_.loops_[slot_] = nullptr;
+}
+
+MonoTime SimLoop::now() const {
+  const int64_t elapsed = (world_.now() - born_).count();
+  return born_ + Micros(elapsed + elapsed * drift_ppm_ / kMillion);
+}
+
+WallMillis SimLoop::wall_now() const {
+  const int64_t true_ms = kEpochMs + world_.now().since_start().count() / 1000;
+  return WallMillis(static_cast<uint64_t>(true_ms + clock_.wall_offset_ms));
+}
+
+void SimLoop::post(env::Task task) { world_.push(world_.now(), slot_, 0, std::move(task)); }
 
 env::TimerId SimLoop::call_at(MonoTime when, env::Task task) {
   const env::TimerId id(++last_timer_);
-  world_.at(std::max(when, world_.now()), *this, [this, id, task = std::move(task)]() mutable {
-    if (cancelled_.erase(id) == 0) task();
-  });
+  timers_.insert(id.value());
+  // Rounded up: a timer never runs before its time.
+  const int64_t local = std::max<int64_t>((when - born_).count(), 0);
+  const int64_t elapsed = drift_ppm_ == 0 ? local : local * kMillion / (kMillion + drift_ppm_) + 2;
+  world_.push(std::max(born_ + Micros(elapsed), world_.now()), slot_, id.value(), std::move(task));
   return id;
 }
 
-void SimLoop::run_turn(env::Task& task) {
-  task();
+void SimLoop::end_turn() {
   if (turn_end_) turn_end_();
-  for (const auto& stream : std::exchange(to_flush_, {})) stream->flush();
+  for (size_t i = 0; i < to_flush_.size(); ++i) {
+    const std::shared_ptr<SimStream> stream = std::move(to_flush_[i]);
+    stream->flush();
+  }
+  to_flush_.clear();
 }
 
 void SimExecutor::submit(env::Loop& reply_to, env::Task write, env::Task sync, env::Task done) {
   const auto draw = [this](Micros max) {
-    return Micros(static_cast<int64_t>(world_.rng().between(1, static_cast<uint64_t>(max.count()))));
+    return Micros(static_cast<int64_t>(world_.rng().between(1, static_cast<uint64_t>(max.count()))) * factor_);
   };
   const MonoTime written = std::max(free_at_, world_.now()) + draw(write_max_);
   const MonoTime synced = written + draw(sync_max_);
@@ -210,7 +77,7 @@ void SimExecutor::submit(env::Loop& reply_to, env::Task write, env::Task sync, e
   });
 }
 
-// --- The network ---
+// --- The network -----------------------------------------------------------------------------------------------------
 
 class SimListener final : public env::Listener {
  public:
@@ -226,82 +93,152 @@ class SimListener final : public env::Listener {
 Result<std::unique_ptr<env::Listener>> SimNetwork::listen(const std::vector<env::Loop*>& loops,
                                                           const env::Address& address,
                                                           const env::StreamOptions& options, env::AcceptFn on_accept) {
-  auto& loop = static_cast<SimLoop&>(*loops.front());
+  const auto& loop = static_cast<SimLoop&>(*loops.front());
   auto bound = std::make_shared<World::Bound>(
-      World::Bound{.loop = &loop, .alive = loop.alive(), .options = options, .on_accept = std::move(on_accept)});
+      World::Bound{.loop = loop.slot(), .options = options, .on_accept = std::move(on_accept)});
   if (!world_.bound_.emplace(address.to_string(), std::move(bound)).second) {
     return Status(ErrorCode::kPrecondition, address.to_string() + " is in use");
   }
+  world_.host_of_[address.to_string()] = loop.host();
   return std::unique_ptr<env::Listener>(std::make_unique<SimListener>(world_, address));
 }
 
 void SimNetwork::connect(env::Loop& from, const env::Address& address, const env::StreamOptions& options,
                          Micros timeout, env::ConnectFn done) {
-  auto& loop = static_cast<SimLoop&>(from);
+  const auto& loop = static_cast<SimLoop&>(from);
   const std::string name = address.to_string();
-  auto call = std::make_shared<env::ConnectFn>(std::move(done));
-  const auto fail = [&loop, call](MonoTime when, Status why) {
-    loop.world().at(when, loop, [call, why = std::move(why)] { (*call)(why); });
-  };
-  const auto found = world_.bound_.find(name);
-  const MonoTime there = world_.now() + world_.draw_latency();
-  if (found == world_.bound_.end()) {
-    return fail(there + world_.draw_latency(), Status(ErrorCode::kNotFound, name + ": connection refused"));
+  const auto host = world_.host_of_.find(name);
+  const uint64_t to = host == world_.host_of_.end() ? 0 : host->second;
+  world_.after(world_.draw_latency(loop.host(), to),
+               [this, slot = loop.slot(), name, options, deadline = world_.now() + timeout,
+                call = std::make_shared<env::ConnectFn>(std::move(done))]() mutable {
+                 world_.establish(slot, name, options, deadline, std::move(call));
+               });
+}
+
+void World::establish(size_t from_slot, const std::string& address, const env::StreamOptions& options,
+                      MonoTime deadline, std::shared_ptr<env::ConnectFn> call) {
+  SimLoop* const from = loop(from_slot);
+  if (from == nullptr) return;
+  const auto fail = [&](MonoTime when, Status why) { at(when, *from, [call, why = std::move(why)] { (*call)(why); }); };
+  const auto known = host_of_.find(address);
+  const uint64_t to = known == host_of_.end() ? 0 : known->second;
+  if (known != host_of_.end() && (!has_power(to) || is_cut(from->host(), to) || is_cut(to, from->host()))) {
+    return fail(deadline, Status(ErrorCode::kUnavailable, address + ": no answer in time"));
   }
-  const std::shared_ptr<World::Bound> bound = found->second;
-  const uint64_t to = bound->loop->host();
-  if (world_.is_cut(loop.host(), to) || world_.is_cut(to, loop.host())) {
-    return fail(world_.now() + timeout, Status(ErrorCode::kUnavailable, name + ": no answer in time"));
-  }
-  auto ours = std::make_shared<SimStream>(loop, options);
-  auto theirs = std::make_shared<SimStream>(*bound->loop, bound->options);
-  ours->pair_with(theirs, nullptr);
-  theirs->pair_with(ours, nullptr);
-  world_.at(there, *bound->loop, [bound, theirs, name] {
-    bound->on_accept(*bound->loop, std::make_unique<StreamFacade>(theirs, name, "client"));
+  const auto found = bound_.find(address);
+  const MonoTime back = now_ + draw_latency(to, from->host());
+  if (found == bound_.end()) return fail(back, Status(ErrorCode::kNotFound, address + ": connection refused"));
+  const std::shared_ptr<Bound> bound = found->second;
+  say("connection from host {} to {}", from->host(), address);
+  SimLoop& there = *loop(bound->loop);
+  auto ours = std::make_shared<SimStream>(*from, to, options);
+  auto theirs = std::make_shared<SimStream>(there, from->host(), bound->options);
+  ours->pair_with(theirs);
+  theirs->pair_with(ours);
+  streams_.push_back(ours);
+  streams_.push_back(theirs);
+  at(now_, there, [bound, &there, facade = std::make_unique<StreamFacade>(theirs, address, "client")]() mutable {
+    bound->on_accept(there, std::move(facade));
   });
-  world_.at(there + world_.draw_latency(), loop, [call, ours, name] {
-    (*call)(std::unique_ptr<env::Stream>(std::make_unique<StreamFacade>(ours, "client", name)));
+  at(back, *from, [call, facade = std::make_unique<StreamFacade>(ours, "client", address)]() mutable {
+    (*call)(std::unique_ptr<env::Stream>(std::move(facade)));
   });
 }
 
-// --- The scheduler ---
+void World::mend(uint64_t from, uint64_t to) {
+  const auto found = cuts_.find({from, to});
+  if (found != cuts_.end() && --found->second <= 0) cuts_.erase(found);
+}
+
+void World::reset_connections(uint64_t one, uint64_t other) {
+  std::erase_if(streams_, [](const auto& stream) { return stream.expired(); });
+  for (const auto& each : streams_) {
+    const std::shared_ptr<SimStream> stream = each.lock();
+    if (stream->between(one, other)) stream->arm_reset();
+  }
+}
+
+Micros World::draw_latency(uint64_t from, uint64_t to) {
+  // Mostly fast, with a tail.
+  const uint64_t max = rng_.chance(0.01) ? 40'000 : 800;
+  Micros latency(static_cast<int64_t>(rng_.between(50, max)));
+  if (!slow_.empty()) {
+    if (const auto found = slow_.find({from, to}); found != slow_.end()) latency += found->second;
+  }
+  return latency;
+}
+
+// --- The scheduler ---------------------------------------------------------------------------------------------------
 
 World::World(uint64_t seed) : rng_(seed), network_(*this) {}
 
-void World::at(MonoTime when, SimLoop& loop, env::Task task) {
-  events_queue_.emplace(std::pair(std::max(when, now_), ++sequence_),
-                        Event{.loop = &loop, .alive = loop.alive(), .task = std::move(task)});
+World::~World() {
+  // Tasks hold streams, whose ends look at the world while they go.
+  for (Event& event : events_store_) event.task = nullptr;
 }
 
-void World::at(MonoTime when, env::Task task) {
-  events_queue_.emplace(std::pair(std::max(when, now_), ++sequence_),
-                        Event{.loop = nullptr, .alive = nullptr, .task = std::move(task)});
+void World::push(MonoTime when, size_t loop, uint64_t timer, env::Task task) {
+  size_t at = events_store_.size();
+  if (free_events_.empty()) {
+    events_store_.emplace_back();
+  } else {
+    at = free_events_.back();
+    free_events_.pop_back();
+  }
+  events_store_[at] = {.loop = loop, .timer = timer, .task = std::move(task)};
+  push_due({.when = std::max(when, now_), .sequence = ++sequence_, .event = at});
 }
 
-bool World::run(MonoTime until, const std::function<bool()>& done) {
-  while (!events_queue_.empty() && events_queue_.begin()->first.first <= until) {
-    auto node = events_queue_.extract(events_queue_.begin());
-    now_ = node.key().first;
-    Event& event = node.mapped();
+void World::push_due(Due due) {
+  due_.push_back(due);
+  std::push_heap(due_.begin(), due_.end());
+}
+
+bool World::step(MonoTime until) {
+  while (!due_.empty() && due_.front().when <= until) {
+    std::pop_heap(due_.begin(), due_.end());
+    const Due due = due_.back();
+    due_.pop_back();
+    now_ = due.when;
+    Event event = std::exchange(events_store_[due.event], {});
+    SimLoop* const owner = event.loop == kNoLoop ? nullptr : loops_[event.loop];
+    const bool dead = event.task == nullptr || (event.loop != kNoLoop && owner == nullptr);
+    if (dead || (event.timer != 0 && !owner->timers_.contains(event.timer))) {
+      free_events_.push_back(due.event);
+      continue;
+    }
+    if (owner != nullptr && !paused_.empty()) {
+      if (const auto paused = paused_.find(owner->host()); paused != paused_.end() && paused->second > now_) {
+        events_store_[due.event] = std::move(event);
+        push_due({.when = paused->second, .sequence = due.sequence, .event = due.event});
+        continue;
+      }
+    }
+    free_events_.push_back(due.event);
     ++events_;
     tell(static_cast<uint64_t>(now_.since_start().count()));
-    if (event.loop == nullptr) {
+    if (owner == nullptr) {
       event.task();
-    } else if (*event.alive) {
-      tell(event.loop->host());
-      event.loop->run_turn(event.task);
+    } else {
+      if (event.timer != 0) owner->timers_.erase(event.timer);
+      tell(owner->host());
+      current_host_ = owner->host();
+      owner->run_turn(event.task);
+      current_host_ = 0;
     }
-    if (done()) return true;
+    return true;
   }
   now_ = std::max(now_, until);
   return false;
 }
 
-Micros World::draw_latency() {
-  // Mostly fast, with a tail.
-  const uint64_t max = rng_.chance(0.01) ? 40'000 : 800;
-  return Micros(static_cast<int64_t>(rng_.between(50, max)));
+void World::forget_tasks(const SimLoop& loop) {
+  // A task may hold the last reference to something that schedules more.
+  for (size_t i = 0; i < events_store_.size(); ++i) {
+    if (events_store_[i].loop != loop.slot()) continue;
+    const env::Task gone = std::exchange(events_store_[i].task, nullptr);
+  }
 }
 
 }  // namespace flux::sim

@@ -1,16 +1,22 @@
-// A world for nodes: time that only moves when something happens, a network that delays, cuts and resets, executors
-// whose work takes time. One thread, one seed; the same seed gives the same story.
+// A world for nodes: time that only moves when something happens, clocks that drift, a network that delays, cuts and
+// resets, executors whose work takes time. One thread, one seed; the same seed gives the same story.
 //
-// Every event runs on one node's loop and is a turn of that loop: the event, the turn-end hook, then what was written
-// to streams leaves.
+// Every event runs on one process's loop and is a turn of that loop: the event, the turn-end hook, then what was
+// written to streams leaves.
 #pragma once
 
+#include <absl/container/flat_hash_set.h>
+#include <fmt/core.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -22,39 +28,54 @@ namespace flux::sim {
 class World;
 class SimStream;
 
+// A process's monotonic clock against true time, and its wall clock.
+struct Clock {
+  int64_t drift_ppm = 0;
+  int64_t wall_offset_ms = 0;
+};
+
 // A process's loop. Dies with its process: what was scheduled for it never runs.
 class SimLoop final : public env::Loop {
  public:
-  SimLoop(World& world, uint64_t host) : world_(world), host_(host), alive_(std::make_shared<bool>(true)) {}
-  ~SimLoop() override { *alive_ = false; }
+  SimLoop(World& world, uint64_t host, const Clock& clock);
+  ~SimLoop() override;
 
   MonoTime now() const override;
   MonoTime precise_now() const override { return now() + held_up; }
   WallMillis wall_now() const override;
   void post(env::Task task) override;
   env::TimerId call_at(MonoTime when, env::Task task) override;
-  void cancel(env::TimerId timer) override { cancelled_.insert(timer); }
+  void cancel(env::TimerId timer) override { timers_.erase(timer.value()); }
   void set_turn_end(env::Task hook) override { turn_end_ = std::move(hook); }
 
   uint64_t host() const { return host_; }
   World& world() { return world_; }
+  // Where the world knows it; never given out twice.
+  size_t slot() const { return slot_; }
   // Runs a task as a turn of this loop.
-  void run_turn(env::Task& task);
+  template <typename Work>
+  void run_turn(Work&& work) {
+    work();
+    end_turn();
+  }
   void flush_at_turn_end(std::shared_ptr<SimStream> stream) { to_flush_.push_back(std::move(stream)); }
-  const std::shared_ptr<bool>& alive() const { return alive_; }
-  // Milliseconds this host's wall clock is ahead of true time.
-  int64_t wall_offset_ms = 0;
   // How long the host was held up since the turn began.
   Micros held_up{0};
 
  private:
+  friend class World;
+  void end_turn();
+
   World& world_;
   const uint64_t host_;
+  const Clock& clock_;
+  const MonoTime born_;  // true time
+  const int64_t drift_ppm_;
+  size_t slot_;
   env::Task turn_end_;
   uint64_t last_timer_ = 0;
-  std::set<env::TimerId> cancelled_;
+  absl::flat_hash_set<uint64_t> timers_;  // not yet due
   std::vector<std::shared_ptr<SimStream>> to_flush_;
-  std::shared_ptr<bool> alive_;  // shared with scheduled events
 };
 
 // File work that takes time, one job after the other; a crash may fall between a write and its sync.
@@ -63,12 +84,15 @@ class SimExecutor final : public env::Executor {
   SimExecutor(World& world, SimLoop& owner, Micros write_max, Micros sync_max)
       : world_(world), owner_(owner), write_max_(write_max), sync_max_(sync_max) {}
   void submit(env::Loop& reply_to, env::Task write, env::Task sync, env::Task done) override;
+  // Times everything takes longer than usual.
+  void slow_down(int64_t factor) { factor_ = factor; }
 
  private:
   World& world_;
   SimLoop& owner_;
   const Micros write_max_;
   const Micros sync_max_;
+  int64_t factor_ = 1;
   MonoTime free_at_;
 };
 
@@ -87,53 +111,119 @@ class SimNetwork final : public env::Network {
 class World {
  public:
   explicit World(uint64_t seed);
+  ~World();
 
   MonoTime now() const { return now_; }
   Rng& rng() { return rng_; }
   SimNetwork& network() { return network_; }
 
   // Schedules a turn of a loop.
-  void at(MonoTime when, SimLoop& loop, env::Task task);
+  void at(MonoTime when, SimLoop& loop, env::Task task) { push(when, loop.slot(), 0, std::move(task)); }
   // Schedules something outside of any process: a fault, a client.
-  void at(MonoTime when, env::Task task);
+  void at(MonoTime when, env::Task task) { push(when, kNoLoop, 0, std::move(task)); }
+  void after(Micros delay, env::Task task) { at(now_ + delay, std::move(task)); }
   // Runs events until `until`, or until `done` says so (asked after every event). Returns whether it did.
-  bool run(MonoTime until, const std::function<bool()>& done = [] { return false; });
+  template <typename Done>
+  bool run(MonoTime until, Done&& done) {
+    while (step(until)) {
+      if (done()) return true;
+    }
+    return false;
+  }
+  bool run(MonoTime until) {
+    return run(until, [] { return false; });
+  }
+
+  // --- Hosts ---------------------------------------------------------------------------------------------------------
+  // A host without power says nothing; one that has it again does not know its old connections.
+  void set_power(uint64_t host, bool on) { on ? void(powerless_.erase(host)) : void(powerless_.insert(host)); }
+  bool has_power(uint64_t host) const { return !powerless_.contains(host); }
+  // Nothing runs there until then. A pause is never shortened: what was put off keeps its order.
+  void pause(uint64_t host, MonoTime until) { paused_[host] = std::max(paused_[host], until); }
+  // Destroys what is scheduled for a loop, unrun.
+  void forget_tasks(const SimLoop& loop);
 
   // --- The network's state -------------------------------------------------------------------------------------------
-  // Bytes from one host to another wait while the way is cut, as TCP would have it.
-  void cut(uint64_t from, uint64_t to) { cuts_.insert({from, to}); }
-  void heal() { cuts_.clear(); }
-  bool is_cut(uint64_t from, uint64_t to) const { return cuts_.contains({from, to}); }
-  Micros draw_latency();
+  // Bytes from one host to another wait while the way is cut, as TCP would have it. Cuts count: each wants its mending.
+  void cut(uint64_t from, uint64_t to) { ++cuts_[{from, to}]; }
+  void mend(uint64_t from, uint64_t to);
+  void slow_link(uint64_t from, uint64_t to, Micros extra) { slow_[{from, to}] = extra; }
+  // Mends and quickens all.
+  void heal() { cuts_.clear(), slow_.clear(); }
+  bool is_cut(uint64_t from, uint64_t to) const { return !cuts_.empty() && cuts_.contains({from, to}); }
+  // Connections between two hosts end with an error in the middle of what arrives next.
+  void reset_connections(uint64_t one, uint64_t other);
+  // How often a piece of data arrives in two.
+  void set_chop(double probability) { chop_ = probability; }
+  Micros draw_latency(uint64_t from, uint64_t to);
 
   // A digest of everything that has happened, in order.
   uint64_t story() const { return story_; }
   void tell(uint64_t word) { story_ = (story_ ^ word) * 0x100000001B3ULL; }
   uint64_t events() const { return events_; }
+  // Lines for people: what faults do, and what the nodes log. Null: nobody reads.
+  using Narrator = std::function<void(MonoTime when, uint64_t host, std::string_view line)>;
+  void set_narrator(Narrator narrator) { narrator_ = std::move(narrator); }
+  template <typename... Args>
+  void say(fmt::format_string<Args...> format, Args&&... args) {
+    if (narrator_) narrator_(now_, current_host_, fmt::format(format, std::forward<Args>(args)...));
+  }
+  // The host whose turn it is; 0: none.
+  uint64_t current_host() const { return current_host_; }
 
  private:
+  friend class SimLoop;
+  friend class SimStream;
   friend class SimNetwork;
   friend class SimListener;
+  static constexpr size_t kNoLoop = SIZE_MAX;
+
   struct Event {
-    SimLoop* loop;                // null: outside of any process
-    std::shared_ptr<bool> alive;  // of the loop
+    size_t loop = kNoLoop;
+    uint64_t timer = 0;  // of the loop; 0: none
     env::Task task;
   };
+  // Order by time, then by when it was scheduled.
+  struct Due {
+    MonoTime when;
+    uint64_t sequence;
+    size_t event;
+    bool operator<(const Due& other) const {
+      return when != other.when ? other.when < when : other.sequence < sequence;
+    }
+  };
   struct Bound {
-    SimLoop* loop;
-    std::shared_ptr<bool> alive;
+    size_t loop;
     env::StreamOptions options;
     env::AcceptFn on_accept;
   };
 
+  void push(MonoTime when, size_t loop, uint64_t timer, env::Task task);
+  void push_due(Due due);
+  bool step(MonoTime until);
+  SimLoop* loop(size_t slot) { return loops_[slot]; }
+  void establish(size_t from_slot, const std::string& address, const env::StreamOptions& options, MonoTime deadline,
+                 std::shared_ptr<env::ConnectFn> call);
+
   Rng rng_;
   MonoTime now_{Micros(1'000'000)};
   uint64_t sequence_ = 0;
-  std::map<std::pair<MonoTime, uint64_t>, Event> events_queue_;
+  std::vector<Due> due_;  // a heap
+  std::vector<Event> events_store_;
+  std::vector<size_t> free_events_;
   uint64_t events_ = 0;
   uint64_t story_ = 0xCBF29CE484222325ULL;
-  std::set<std::pair<uint64_t, uint64_t>> cuts_;
-  std::map<std::string, std::shared_ptr<Bound>> bound_;  // by address
+  uint64_t current_host_ = 0;
+  Narrator narrator_;
+  std::vector<SimLoop*> loops_;  // by slot; null: dead
+  std::set<uint64_t> powerless_;
+  std::map<uint64_t, MonoTime> paused_;
+  std::map<std::pair<uint64_t, uint64_t>, int> cuts_;
+  std::map<std::pair<uint64_t, uint64_t>, Micros> slow_;
+  double chop_ = 0;
+  std::map<std::string, std::shared_ptr<Bound>> bound_;  // by address; shared with connections being made
+  std::map<std::string, uint64_t> host_of_;              // of every address that was ever listened on
+  std::vector<std::weak_ptr<SimStream>> streams_;        // in the order they were opened
   SimNetwork network_;
 };
 

@@ -1,0 +1,268 @@
+#include "trial.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "history/linearizability.h"
+
+namespace flux::sim {
+namespace {
+
+// How long a cluster in peace may take to agree: elections, a snapshot or two, waits of requests and connections.
+constexpr Micros kSettle = Millis(30'000);
+
+struct Draws {
+  Knobs knobs;
+  WorkloadOptions workload;
+  FaultPlan plan;
+  uint64_t world;
+  uint64_t clients;
+  uint64_t faults;
+  uint64_t minority;
+};
+
+Draws draw(uint64_t seed) {
+  Rng rng(seed);
+  Draws draws;
+  draws.knobs = Knobs::draw(rng.fork());
+  draws.workload = WorkloadOptions::draw(rng.fork());
+  draws.plan = FaultPlan::draw(rng.fork());
+  draws.world = rng.next();
+  draws.clients = rng.next();
+  draws.faults = rng.next();
+  draws.minority = rng.next();
+  if (draws.plan.every[static_cast<size_t>(FaultKind::kClockStep)].count() > 0) {
+    draws.workload.wall_error_max = Millis(2 * draws.plan.clock_step_ms_max);
+  }
+  return draws;
+}
+
+class Trial {
+ public:
+  Trial(const TrialOptions& options, Draws draws)
+      : options_(options),
+        minority_(draws.minority),
+        world_(draws.world),
+        invariants_([this](std::string problem) { cluster_.report(std::move(problem)); },
+                    [this](NodeId node, const Status& why) { on_halted(node, why); }),
+        cluster_(narrated(world_), std::move(draws.knobs), invariants_),
+        workload_(world_, cluster_, draws.workload, Rng(draws.clients)),
+        faults_(world_, cluster_, without(draws.plan), Rng(draws.faults)) {
+    world_.set_chop(cluster_.knobs().chop);
+  }
+  ~Trial() { log::set_writer(nullptr); }
+  Trial(const Trial&) = delete;
+  Trial& operator=(const Trial&) = delete;
+
+  Outcome go() {
+    const auto safety = Micros(options_.seconds * 800'000);
+    workload_.start();
+    faults_.start();
+    world_.run(world_.now() + safety, [this] { return failed(); });
+    faults_.stop();
+    workload_.peace();
+    if (!failed()) make_peace();
+    if (!failed()) check_history();
+    return outcome();
+  }
+
+ private:
+  // What the nodes log is part of the story that is told.
+  World& narrated(World& world) const {
+    world.set_narrator(options_.narrator);
+    if (options_.narrator) log::set_writer([&world](log::Level, std::string_view line) { world.say("{}", line); });
+    return world;
+  }
+  bool failed() const { return !cluster_.problem().empty(); }
+
+  FaultPlan without(FaultPlan plan) const {
+    for (const FaultKind kind : options_.without) plan.every[static_cast<size_t>(kind)] = Micros(0);
+    return plan;
+  }
+
+  void on_halted(NodeId node, const Status& why) {
+    if (const std::optional<size_t> host = cluster_.host_of(node)) cluster_.failed(*host, why.with("a replica halted"));
+  }
+
+  // Without faults a quorum must go on, and then all must agree, about the log and about the state.
+  void make_peace() {
+    const bool some_stay_down = minority_.chance(0.3) && leave_minority_down();
+    if (some_stay_down && !settle(false)) return;
+    for (size_t i = 0; i < cluster_.hosts(); ++i) cluster_.start(i);
+    world_.run(world_.now() + Micros(options_.seconds * 100'000), [this] { return failed(); });
+    workload_.stop();
+    if (failed() || !settle(true)) return;
+    for (size_t i = 0; i < cluster_.hosts() && !failed(); ++i) {
+      if (is_member(i)) audit(i);
+    }
+    if (failed() || !settle(true)) return;
+    compare_states();
+  }
+
+  // One that was removed while it was down may not know.
+  bool is_member(size_t i) {
+    const std::optional<size_t> leader = cluster_.leader();
+    if (!leader || !cluster_.up(i)) return false;
+    const api::GroupStatus group = cluster_.group(*leader);
+    const NodeId node = cluster_.node_id(i);
+    return std::count(group.voters.begin(), group.voters.end(), node) +
+               std::count(group.learners.begin(), group.learners.end(), node) >
+           0;
+  }
+
+  bool leave_minority_down() {
+    if (!world_.run(world_.now() + kSettle, [this] { return failed() || cluster_.converged(true); })) return false;
+    const std::optional<size_t> leader = cluster_.leader();
+    if (failed() || !leader) return false;
+    std::vector<NodeId> voters = cluster_.group(*leader).voters;
+    for (size_t down = (voters.size() - 1) / 2; down > 0; --down) {
+      const size_t pick = minority_.below(voters.size());
+      if (const std::optional<size_t> host = cluster_.host_of(voters[pick])) {
+        world_.say("n{} stays down", *host + 1);
+        cluster_.power_cut(*host, env::testing::CrashPolicy::random(minority_.next()));
+      }
+      voters.erase(voters.begin() + static_cast<ptrdiff_t>(pick));
+    }
+    return true;
+  }
+
+  bool settle(bool all) {
+    const auto settled = [&] { return cluster_.converged(all) && (!all || workload_.idle()); };
+    uint64_t asked = 0;
+    // Looking costs more than most events do.
+    const bool done = world_.run(world_.now() + kSettle, [&] { return failed() || (++asked % 64 == 0 && settled()); });
+    if (!done && !settled()) cluster_.report("the cluster does not settle: " + describe());
+    return !failed();
+  }
+
+  void audit(size_t i) {
+    bool done = false;
+    bool complete = false;
+    workload_.audit(i, [&](bool all) { done = true, complete = all; });
+    world_.run(world_.now() + Millis(15'000), [&] { return done || failed(); });
+    if (!failed() && !complete) cluster_.report(fmt::format("n{} does not answer reads in peace", i + 1));
+  }
+
+  void compare_states() {
+    std::optional<uint64_t> expected;
+    for (size_t i = 0; i < cluster_.hosts(); ++i) {
+      if (!is_member(i)) continue;
+      node::Group* const group = invariants_.group_of(cluster_.node_id(i));
+      if (group == nullptr) continue;
+      const Result<uint64_t> hash = group->engine().state_hash();
+      if (!hash.ok()) return cluster_.report(hash.status().to_string());
+      world_.say("n{}: state {:016x} at {}", i + 1, *hash, group->core().applied_index());
+      if (expected && *expected != *hash) {
+        return cluster_.report(fmt::format("n{} holds another state than the others: {}", i + 1, describe()));
+      }
+      expected = *hash;
+    }
+  }
+
+  void check_history() {
+    history::History history = workload_.history();
+    if (options_.canary && !leave_one_out(history)) in_vain_ = true;
+    const history::Verdict verdict = history::check_linearizable(history, {.steps_max_per_key = 1'000'000});
+    steps_ = verdict.steps;
+    undecided_ = verdict.answer == history::Verdict::Answer::kUndecided;
+    if (verdict.answer != history::Verdict::Answer::kNo) return;
+    std::string text = fmt::format("not linearizable: key {}", verdict.key);
+    for (const history::Operation& each : verdict.counterexample) text += "\n  " + history::to_text(each);
+    cluster_.report(std::move(text));
+  }
+
+  // An acknowledged write whose value somebody has read.
+  static bool leave_one_out(history::History& history) {
+    std::set<std::string> seen;
+    for (const history::Operation& each : history) {
+      if (each.kind == history::Kind::kGet && each.outcome == history::Outcome::kOk && each.result) {
+        seen.insert(*each.result);
+      }
+    }
+    for (auto each = history.begin(); each != history.end(); ++each) {
+      if (each->kind != history::Kind::kSet || each->outcome != history::Outcome::kOk) continue;
+      if (!seen.contains(each->argument)) continue;
+      history.erase(each);
+      return true;
+    }
+    return false;
+  }
+
+  static std::string ids(const std::vector<NodeId>& nodes) {
+    std::string text;
+    for (const NodeId node : nodes) text += fmt::format("{}{}", text.empty() ? "" : ",", node);
+    return text.empty() ? "-" : text;
+  }
+
+  std::string describe() {
+    std::string text;
+    for (size_t i = 0; i < cluster_.hosts(); ++i) {
+      text += fmt::format("\n  n{} (node {}): ", i + 1, cluster_.node_id(i));
+      if (!cluster_.up(i)) {
+        text += cluster_.retired(i) ? "retired" : "down";
+        continue;
+      }
+      const api::GroupStatus g = cluster_.group(i);
+      text += fmt::format("{} t{} leader {} commit {} applied {} last {} snapshot {} voters {} learners {}{}", g.role,
+                          g.term, g.leader, g.commit_index, g.applied_index, g.last_index, g.snapshot_index,
+                          ids(g.voters), ids(g.learners), g.joint ? " joint" : "");
+      for (const api::PeerProgress& peer : g.peers) {
+        text += fmt::format("\n    to node {}: {} match {}{}", peer.id, peer.state, peer.match,
+                            peer.recently_active ? "" : ", not heard");
+      }
+    }
+    if (!workload_.idle()) text += "\n  clients still wait";
+    return text;
+  }
+
+  Outcome outcome() {
+    Outcome outcome;
+    outcome.problem = cluster_.problem();
+    outcome.story = world_.story();
+    outcome.events = world_.events();
+    outcome.simulated_us = world_.now().since_start().count();
+    outcome.operations = workload_.counts();
+    outcome.faults = faults_.counts();
+    outcome.role_changes = invariants_.role_changes();
+    outcome.entries = invariants_.newest().value();
+    outcome.search_steps = steps_;
+    outcome.undecided = undecided_;
+    outcome.in_vain = in_vain_;
+    return outcome;
+  }
+
+  const TrialOptions& options_;
+  Rng minority_;
+  World world_;
+  Invariants invariants_;
+  Cluster cluster_;
+  Workload workload_;
+  Faults faults_;
+  uint64_t steps_ = 0;
+  bool undecided_ = false;
+  bool in_vain_ = false;
+};
+
+}  // namespace
+
+Outcome run_trial(const TrialOptions& options) {
+  log::set_level(options.narrator ? log::Level::kDebug : log::Level::kOff);
+  Trial trial(options, draw(options.seed));
+  return trial.go();
+}
+
+std::string describe_seed(uint64_t seed) {
+  const Draws draws = draw(seed);
+  const node::NodeOptions& node = draws.knobs.node;
+  return fmt::format(
+      "{} nodes, {} clients, {}, segments of {} KiB, snapshots after {} bytes, election timeout {} ms; faults: {}",
+      draws.knobs.size, draws.workload.clients,
+      node.read_consistency == api::Consistency::kLease ? fmt::format("leases (drift {} ppm)", node.clock_drift_ppm_max)
+                                                        : std::string("linearizable reads"),
+      node.wal_segment_bytes / 1024, node.snapshot_log_bytes, node.election_timeout_min.count() / 1000,
+      draws.plan.to_text());
+}
+
+}  // namespace flux::sim
