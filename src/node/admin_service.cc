@@ -152,8 +152,10 @@ class LoopAdminService final : public api::AdminService {
   env::Loop& loop_;
 };
 
-NodeId next_node_id(const NodeImpl& node, Group& group) {
-  uint64_t highest = 0;
+// REQUIRES: the group has applied all that earlier leaders have committed.
+NodeId next_node_id(NodeImpl& node, Group& group) {
+  // Those that were given out here and may not be applied yet.
+  uint64_t highest = node.last_node_id_given.value();
   for (const FounderRecord& founder : node.identity().founders) highest = std::max(highest, founder.id.value());
   for (const NodeId member : group.core().membership().members()) highest = std::max(highest, member.value());
   // Records of removed nodes stay, so that no id is given out twice.
@@ -164,7 +166,8 @@ NodeId next_node_id(const NodeImpl& node, Group& group) {
       if (record.ok()) highest = std::max(highest, record->id.value());
     }
   }
-  return NodeId(highest + 1);
+  node.last_node_id_given = NodeId(highest + 1);
+  return node.last_node_id_given;
 }
 
 // Writes a node's record, then changes the membership.
@@ -182,6 +185,11 @@ void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigCh
 void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, api::AdminDone done) {
   const Result<env::Address> address = env::Address::parse(change.record.peer_address);
   if (!address.ok()) return done(address.status());
+  // A new leader that has not applied an entry of its own term may not know of the newest records: it would give an id
+  // to two nodes.
+  if (group.core().term_at(group.core().applied_index()) != group.core().term()) {
+    return done(Status(ErrorCode::kNotLeader, "the leader is new and still catches up; try again"));
+  }
   if (change.record.name.empty())
     return done(Status(ErrorCode::kInvalidArgument, "a member needs a name: NAME=HOST:PORT"));
   for (const api::NodeRecord& record : node.directory().all()) {

@@ -39,6 +39,8 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   Worker& owner(GroupId group) { return *workers_[group.value() % workers_.size()]; }
   bool draining() const { return draining_; }
   MonoTime started() const { return started_; }
+  // The newest that this process has given to a node, as leader; on the group's loop.
+  NodeId last_node_id_given;
   // Carries out an operator's command if this node leads the group, else kNotLeader. On the group's loop.
   void run_admin(const AdminCall& call, api::AdminDone done);
 
