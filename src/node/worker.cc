@@ -34,7 +34,14 @@ Status Worker::add_group(GroupId id, std::unique_ptr<engine::Engine> engine, con
   auto group = std::make_unique<Group>(*this, id, shared_.wal, std::move(engine), rng_.fork());
   Group& added = *group;
   FLUX_RETURN_IF_ERROR(shared_.snapshots.restore(id, added.engine()));
-  FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, founding));
+  raft::Membership first = founding;
+  if (first.voters.empty()) {
+    // A node that joined learned its first membership from a snapshot. The state alone does not hold it unless it has
+    // changed since the cluster was founded.
+    FLUX_TRY(const std::optional<SavedSnapshot> newest, shared_.snapshots.newest(id));
+    if (newest) first = newest->meta.membership;
+  }
+  FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, first));
   groups_.emplace(id, std::move(group));
   return {};
 }
