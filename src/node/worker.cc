@@ -22,10 +22,7 @@ Worker::~Worker() {
   loop_.set_turn_end(nullptr);
   loop_.cancel(tick_timer_);
   // Nobody may be answered any more: doors and services are gone.
-  for (auto& [peer, links] : links_) {
-    links.messages->forget_calls();
-    if (links.bulk) links.bulk->forget_calls();
-  }
+  for (auto& [peer, links] : links_) links.for_each([](net::PeerLink& link) { link.forget_calls(); });
   links_.clear();
   groups_.clear();
 }
