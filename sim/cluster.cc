@@ -111,16 +111,16 @@ void Cluster::join(size_t i) {
     if (each != i && !retired(each)) nodes.push_back(peer_address(each));
   }
   const auto ask = [this, i, nodes] {
-    node::ask_to_join(loop(i), world_.network(), nodes, fmt::format("n{}", i + 1),
-                      [this, i](Result<node::JoinTicket> ticket) {
-                        if (ticket.ok()) return launch(i, &*ticket);
-                        world_.say("n{} was not told who it is: {}", i + 1, ticket.status().to_string());
-                        world_.after(Millis(100), [this, i] {
-                          if (up(i)) return;
-                          kill(i);
-                          world_.after(Millis(500), [this, i] { start(i); });
-                        });
-                      });
+    hosts_[i]->asking = node::ask_to_join(
+        loop(i), world_.network(), nodes, fmt::format("n{}", i + 1), [this, i](Result<node::JoinTicket> ticket) {
+          if (ticket.ok()) return launch(i, &*ticket);
+          world_.say("n{} was not told who it is: {}", i + 1, ticket.status().to_string());
+          world_.after(Millis(100), [this, i] {
+            if (up(i)) return;
+            kill(i);
+            world_.after(Millis(500), [this, i] { start(i); });
+          });
+        });
   };
   world_.at(world_.now(), *host.loop, ask);
 }
@@ -165,6 +165,7 @@ void Cluster::end_process(size_t i) {
   if (host.loop == nullptr) return;
   // As a process ends: what was handed to executors first, then the streams, then what they belong to.
   world_.forget_tasks(*host.loop);
+  host.asking.reset();
   host.door.reset();
   host.node.reset();
   host.log_executor.reset();

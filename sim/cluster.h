@@ -94,6 +94,7 @@ class Cluster {
     std::unique_ptr<SimExecutor> background;
     std::unique_ptr<node::Node> node;
     std::unique_ptr<server::resp::Door> door;
+    std::shared_ptr<void> asking;  // to join
   };
   node::NodeOptions options_of(size_t i) const;
   void launch(size_t i, const node::JoinTicket* ticket);

@@ -18,7 +18,7 @@ inline uint64_t hash_bytes(uint64_t seed, std::string_view bytes) {
   constexpr uint64_t kOdd2 = 0xE7037ED1A0B428DBULL;
   const auto load = [](const char* at, size_t size) {
     uint64_t word = 0;
-    std::memcpy(&word, at, size);
+    if (size > 0) std::memcpy(&word, at, size);  // `at` may be null then
     return word;
   };
   uint64_t state = seed ^ fold_multiply(bytes.size() ^ kOdd1, kOdd2);

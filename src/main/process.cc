@@ -98,10 +98,11 @@ Status NodeProcess::open(const ProcessOptions& options, std::function<void(const
     if (!known) {
       env::AsioLoop loop;
       Result<node::JoinTicket> answer = Status(ErrorCode::kUnavailable, "nobody was asked");
-      node::ask_to_join(loop, network_, options.join, options.node.name, [&](Result<node::JoinTicket> result) {
-        answer = std::move(result);
-        loop.stop();
-      });
+      const auto asking =
+          node::ask_to_join(loop, network_, options.join, options.node.name, [&](Result<node::JoinTicket> result) {
+            answer = std::move(result);
+            loop.stop();
+          });
       loop.run();
       if (!answer.ok()) return answer.status().with("cannot join");
       ticket = *answer;

@@ -29,7 +29,6 @@ class Joining final : public env::StreamHandler, public std::enable_shared_from_
         deadline_(loop.now() + kTimeout) {}
 
   void attempt() {
-    alive_until_done_ = shared_from_this();
     waiting_ = false;
     if (loop_.now() >= deadline_) return finish(last_error_);
     const env::Address& node = nodes_[next_++ % nodes_.size()];
@@ -101,7 +100,7 @@ class Joining final : public env::StreamHandler, public std::enable_shared_from_
   void finish(Result<JoinTicket> result) {
     if (!done_) return;
     // The stream must not be destroyed from inside its own callback.
-    loop_.post([self = std::move(alive_until_done_)] { self->stream_.reset(); });
+    loop_.post([self = shared_from_this()] { self->stream_.reset(); });
     std::exchange(done_, nullptr)(std::move(result));
   }
 
@@ -114,15 +113,16 @@ class Joining final : public env::StreamHandler, public std::enable_shared_from_
   size_t next_ = 0;
   bool waiting_ = false;  // for the next attempt
   std::unique_ptr<env::Stream> stream_;
-  std::shared_ptr<Joining> alive_until_done_;  // a stream does not own its handler
   Status last_error_{ErrorCode::kUnavailable, "no node answered"};
 };
 
 }  // namespace
 
-void ask_to_join(env::Loop& loop, env::Network& network, const std::vector<env::Address>& nodes,
-                 const std::string& name, absl::AnyInvocable<void(Result<JoinTicket>)> done) {
-  std::make_shared<Joining>(loop, network, nodes, name, std::move(done))->attempt();
+std::shared_ptr<void> ask_to_join(env::Loop& loop, env::Network& network, const std::vector<env::Address>& nodes,
+                                  const std::string& name, absl::AnyInvocable<void(Result<JoinTicket>)> done) {
+  auto joining = std::make_shared<Joining>(loop, network, nodes, name, std::move(done));
+  joining->attempt();
+  return joining;
 }
 
 }  // namespace flux::node
