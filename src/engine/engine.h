@@ -2,7 +2,7 @@
 //
 // An engine is a cache of the log: nothing it holds is durable by itself but what get_durable() shows and what was
 // saved as a snapshot. The state machine writes its applied index (family kMeta) in the batch with the data, so that
-// engine and index never disagree.
+// engine and index never disagree; where small_writes_are_cheap(), after the data, and between rounds they agree too.
 //
 // Threads: owned by one thread; Snapshot, once taken, may be read and destroyed on another (one at a time); flush() and
 // get_durable() may be called from any.

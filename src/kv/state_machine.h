@@ -29,7 +29,7 @@ struct Overdue {
   WallMillis deadline;
 };
 
-// The answer to a read. Its views are valid until the next commit() or load.
+// The answer to a read. Its views are valid until the next apply(), commit() or load().
 struct ReadOutcome {
   Status status;
   std::vector<api::Item> items;
@@ -50,13 +50,12 @@ class StateMachine {
   // `engine` must outlive it. Call load() before anything else.
   StateMachine(GroupId group, engine::Engine& engine);
 
-  // Reads where the engine stands: at start, and after the engine was loaded from a snapshot. What was applied and not
-  // committed is dropped.
+  // Reads where the engine stands: at start, and after the engine was loaded from a snapshot.
   Status load();
 
   // Applies one entry; entries come in index order without gaps. Appends one reply per request of the entry if
   // `replies` is given. An error means this replica cannot go on: a log it cannot read, or an engine that failed. It
-  // must halt rather than skip.
+  // must halt rather than skip, and take no snapshot any more: the engine may hold part of the entry.
   Status apply(const Entry& entry, std::vector<api::WriteReply>* replies);
   Status commit();
   bool has_uncommitted() const { return uncommitted_; }

@@ -135,6 +135,8 @@ void Worker::shorten_log(Group& group) {
 }
 
 void Worker::take_snapshot(Group& group, SnapshotDone done) {
+  // A replica that stopped may have stopped in the middle of an entry, and its engine with it.
+  if (!group.halt_reason().ok()) return done(Status(ErrorCode::kUnavailable, "the replica has stopped"));
   if (snapshotting_.contains(group.id())) {
     return done(Status(ErrorCode::kOverloaded, "a snapshot of the group is being taken already"));
   }
