@@ -169,7 +169,6 @@ class World {
     if (narrator_) narrator_(now_, current_host_, fmt::format(format, std::forward<Args>(args)...));
   }
   // The host whose turn it is; 0: none.
-  uint64_t current_host() const { return current_host_; }
 
  private:
   friend class SimLoop;

@@ -34,14 +34,9 @@ class Draft {
 
   void put_raw(engine::Family family, std::string_view key, std::string_view value) { batch_.put(family, key, value); }
   void erase_raw(engine::Family family, std::string_view key) { batch_.erase(family, key); }
-  void erase_range_raw(engine::Family family, std::string_view low, std::string_view high) {
-    batch_.erase_range(family, low, high);
-  }
   // Reads through the round; empty optional if there is no such key.
   Result<std::optional<std::string>> get_raw(engine::Family family, std::string_view key);
 
-  bool empty() const { return batch_.empty(); }
-  size_t bytes() const { return batch_.bytes(); }
   // Ends the round: carries it out, or drops it.
   Status write();
   void drop();

@@ -59,7 +59,6 @@ class StateMachine {
   Status apply(const Entry& entry, std::vector<api::WriteReply>* replies);
   Status commit();
   bool has_uncommitted() const { return uncommitted_; }
-  size_t uncommitted_bytes() const { return draft_.bytes(); }
 
   // Of the newest applied entry; Index(0) before the first.
   EntryId applied() const { return applied_; }

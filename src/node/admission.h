@@ -1,4 +1,4 @@
-// Whether new writes are let in: the memory ceiling, a full log disk, a node that is on its way out. Thread-safe.
+// Whether new writes are let in: the memory ceiling, a full log disk. Thread-safe.
 #pragma once
 
 #include <fmt/core.h>
@@ -15,14 +15,12 @@ class Admission {
 
   void set_memory_used(uint64_t bytes) { memory_used_ = bytes; }
   void set_log_full(bool full) { log_full_ = full; }
-  void set_draining() { draining_ = true; }
 
   uint64_t memory_used() const { return memory_used_; }
   // 0: no ceiling.
   uint64_t memory_bytes_max() const { return memory_bytes_max_; }
   void set_memory_bytes_max(uint64_t bytes) { memory_bytes_max_ = bytes; }
   bool log_full() const { return log_full_; }
-  bool draining() const { return draining_; }
   bool over_memory() const {
     const uint64_t max = memory_bytes_max_;
     return max != 0 && memory_used_ > max;
@@ -30,7 +28,6 @@ class Admission {
 
   // Definite: a refused write was not proposed. Writes that only erase pass the memory ceiling.
   Status check(bool erases_only) const {
-    if (draining_) return Status(ErrorCode::kUnavailable, "this node is shutting down");
     if (log_full_) return Status(ErrorCode::kNoSpace, "no space left on the disk of the log");
     if (!erases_only && over_memory()) {
       return Status(ErrorCode::kOutOfMemory,
@@ -44,7 +41,6 @@ class Admission {
   std::atomic<uint64_t> memory_bytes_max_;
   std::atomic<uint64_t> memory_used_ = 0;
   std::atomic<bool> log_full_ = false;
-  std::atomic<bool> draining_ = false;
 };
 
 }  // namespace flux::node

@@ -8,6 +8,7 @@
 #include <boost/json.hpp>
 #include <cmath>
 #include <deque>
+#include <future>
 #include <memory>
 #include <thread>
 
@@ -312,10 +313,9 @@ std::vector<std::string> latency_row(const std::string& name, const Histogram& h
 }
 
 // Prints how far it is, once a second, until `finished`.
-void show_progress(const std::vector<std::unique_ptr<BenchThread>>& threads, const std::atomic<bool>& finished) {
+void show_progress(const std::vector<std::unique_ptr<BenchThread>>& threads, std::future<void> finished) {
   uint64_t before = 0;
-  for (int second = 1; !finished; ++second) {
-    for (int i = 0; i < 20 && !finished; ++i) std::this_thread::sleep_for(Millis(50));
+  for (int second = 1; finished.wait_for(Millis(1000)) == std::future_status::timeout; ++second) {
     uint64_t done = 0;
     for (const auto& thread : threads) done += thread->done();
     fmt::print(stderr, "\r{:>4} s  {:>9} ops/s  {:>12} done ", second, done - before, done);
@@ -337,12 +337,12 @@ Status run_bench(const Common& common, const BenchOptions& options) {
     threads.push_back(std::make_unique<BenchThread>(options, servers, i, zipf.get()));
   }
   std::vector<std::thread> running;
-  std::atomic<bool> finished = false;
+  std::promise<void> finished;
   for (const auto& thread : threads) running.emplace_back([&thread] { thread->run(); });
   std::thread progress;
-  if (!options.quiet) progress = std::thread([&] { show_progress(threads, finished); });
+  if (!options.quiet) progress = std::thread([&] { show_progress(threads, finished.get_future()); });
   for (std::thread& thread : running) thread.join();
-  finished = true;
+  finished.set_value();
   if (progress.joinable()) progress.join();
 
   Tally tally;
