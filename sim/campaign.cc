@@ -7,12 +7,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <vector>
 
 #include "base/check.h"
+#include "base/probe.h"
 
 namespace flux::sim {
 namespace {
@@ -22,7 +24,7 @@ constexpr rlim_t kSeedCpuSeconds = 120;
 // One seed in this many runs twice.
 constexpr uint64_t kTwiceEvery = 20;
 
-// What a child tells of one seed: fixed figures, then the problem's text.
+// What a child tells of one seed: fixed figures, then a byte for every probe, then the problem's text.
 struct Figures {
   uint64_t seed;
   Outcome::Counts counts;
@@ -77,7 +79,7 @@ class Campaign {
     const uint64_t jobs = std::min(options_.jobs, options_.seeds);
     std::vector<Child> children(jobs);
     for (uint64_t i = 0; i < jobs; ++i) launch(children[i], options_.from + i);
-    for (size_t running = jobs; running > 0;) {
+    for (size_t running = jobs; running > 0 && !(options_.stop_at_failure && failed_ > 0);) {
       std::vector<pollfd> polls;
       for (const Child& child : children) polls.push_back({.fd = child.pipe, .events = POLLIN, .revents = 0});
       if (::poll(polls.data(), polls.size(), -1) < 0) continue;
@@ -85,9 +87,15 @@ class Campaign {
         if (polls[i].revents != 0 && !take(children[i])) --running;
       }
     }
+    for (const Child& child : children) {
+      if (child.pipe < 0) continue;
+      ::kill(child.pid, SIGKILL);
+      ::waitpid(child.pid, nullptr, 0);
+    }
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
     report(took.count());
-    return failed_ == 0 ? 0 : 1;
+    const bool missed = options_.every_probe && std::count(hit_.begin(), hit_.end(), 0u) > 0;
+    return failed_ == 0 && !missed ? 0 : 1;
   }
 
  private:
@@ -119,12 +127,16 @@ class Campaign {
       ::setrlimit(RLIMIT_CPU, &cpu);
       TrialOptions trial = options_.trial;
       trial.seed = seed;
+      for (Probe& probe : probes()) probe.hits = 0;
       Outcome outcome = run_trial(trial);
+      std::string hit;
+      for (const Probe& probe : probes()) hit.push_back(probe.hits > 0 ? 1 : 0);
       Figures figures{.seed = seed, .counts = outcome, .same_story = true, .problem_bytes = 0};
       if (seed % kTwiceEvery == 0) figures.same_story = run_trial(trial).story == outcome.story;
       if (!figures.same_story && outcome.problem.empty()) outcome.problem = "the seed tells two stories";
       figures.problem_bytes = static_cast<uint32_t>(outcome.problem.size());
       write_all(to, &figures, sizeof(figures));
+      write_all(to, hit.data(), hit.size());
       write_all(to, outcome.problem.data(), outcome.problem.size());
     }
   }
@@ -133,8 +145,11 @@ class Campaign {
   bool take(Child& child) {
     Figures figures;
     if (read_all(child.pipe, &figures, sizeof(figures))) {
+      std::string hit(hit_.size(), '\0');
       std::string problem(figures.problem_bytes, '\0');
+      if (!read_all(child.pipe, hit.data(), hit.size())) return replace(child);
       if (!read_all(child.pipe, problem.data(), problem.size())) return replace(child);
+      for (size_t i = 0; i < hit.size(); ++i) hit_[i] += hit[i] != 0 ? 1u : 0u;
       child.next = figures.seed + options_.jobs;
       if (figures.seed % kTwiceEvery == 0) ++twice_;
       add(figures.counts);
@@ -192,10 +207,26 @@ class Campaign {
     }
     fmt::print("faults: {}\n", faults);
     fmt::print("{} seeds ran twice; {} histories were too hard to decide\n", twice_, undecided_);
+    report_probes();
+  }
+
+  // The seldom ones first.
+  void report_probes() const {
+    std::vector<std::pair<uint64_t, std::string_view>> seen;
+    for (size_t i = 0; i < hit_.size(); ++i) seen.emplace_back(hit_[i], probes()[i].what);
+    std::sort(seen.begin(), seen.end());
+    const auto missed = static_cast<size_t>(std::count(hit_.begin(), hit_.end(), 0u));
+    fmt::print("rare branches: {} of {} were taken{}\n", hit_.size() - missed, hit_.size(),
+               missed > 0 ? "; never:" : "");
+    for (const auto& [seeds, what] : seen) {
+      if (seeds == 0) fmt::print("  {}\n", what);
+      if (seeds > 0 && options_.list_probes) fmt::print("  in {} seeds: {}\n", seeds, what);
+    }
   }
 
   const CampaignOptions options_;
   Outcome::Counts sum_;
+  std::vector<uint64_t> hit_ = std::vector<uint64_t>(probes().size());  // seeds that took the branch, by probe
   uint64_t ran_ = 0;
   uint64_t failed_ = 0;
   uint64_t twice_ = 0;

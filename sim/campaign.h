@@ -11,7 +11,10 @@ struct CampaignOptions {
   uint64_t seeds = 100;
   uint64_t from = 1;
   uint64_t jobs = 2;
-  TrialOptions trial;  // the seed in it is not used
+  bool stop_at_failure = false;
+  bool list_probes = false;  // how many seeds took each of the rare branches
+  bool every_probe = false;  // a branch that no seed took is a failure
+  TrialOptions trial;        // the seed in it is not used
 };
 
 // Prints failures as they come and figures at the end. Returns what the program should exit with.

@@ -45,6 +45,9 @@ int main(int argc, char** argv) {
   app.add_option("--seeds", campaign.seeds, "Runs this many");
   app.add_option("--from", campaign.from, "from this one on");
   app.add_option("--jobs", campaign.jobs, "Processes at once")->check(CLI::Range(1, 256));
+  app.add_flag("--stop-at-failure", campaign.stop_at_failure, "Ends with the first seed that fails");
+  app.add_flag("--probes", campaign.list_probes, "Tells how many seeds took each rare branch of the code");
+  app.add_flag("--every-probe", campaign.every_probe, "A rare branch that no seed took is a failure");
   app.add_option("--seconds", options.seconds, "Simulated seconds of a seed")->check(CLI::Range(1, 100'000));
   app.add_option("--without", without, "Kinds of faults to leave out")->delimiter(',');
   app.add_flag("--trace", trace, "Prints the story of --seed: faults, logs and decisions of all nodes");

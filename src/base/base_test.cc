@@ -6,6 +6,7 @@
 #include "base/crc32c.h"
 #include "base/histogram.h"
 #include "base/hlc.h"
+#include "base/probe.h"
 #include "base/rng.h"
 
 namespace flux {
@@ -50,6 +51,24 @@ TEST(Crc32c, known_answers_of_rfc_3720) {
 }
 
 TEST(Crc32c, continues_from_a_prefix) { EXPECT_EQ(crc32c("56789", crc32c("1234")), crc32c("123456789")); }
+
+void go_there() { FLUX_PROBE("a test goes there"); }
+void never_go_there() { FLUX_PROBE("no test goes there"); }
+
+TEST(Probe, counts_hits_and_knows_the_branch_that_was_never_taken) {
+  const auto hits = [](std::string_view what) -> std::optional<uint64_t> {
+    for (const Probe& probe : probes()) {
+      if (probe.what == what) return probe.hits.load();
+    }
+    return std::nullopt;
+  };
+  const uint64_t before = hits("a test goes there").value();
+  go_there();
+  go_there();
+  EXPECT_EQ(hits("a test goes there").value(), before + 2);
+  EXPECT_EQ(hits("no test goes there").value(), 0u);
+  if (before > 1'000'000) never_go_there();
+}
 
 TEST(Codec, round_trip) {
   std::string out;

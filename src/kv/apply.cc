@@ -8,6 +8,7 @@
 #include "api/limits.h"
 #include "api/slot.h"
 #include "base/overloaded.h"
+#include "base/probe.h"
 #include "kv/numbers.h"
 #include "kv/state_machine.h"
 
@@ -101,6 +102,7 @@ Result<StateMachine::Current> StateMachine::current(std::string_view encoded_key
 void StateMachine::store(std::string_view encoded_key, Version version, std::optional<WallMillis> deadline,
                          std::string_view value, const std::optional<Record>& old) {
   if (deadline && *deadline <= wall_of(version)) {
+    FLUX_PROBE("a value is past its deadline when it is written");
     if (old) draft_.erase(encoded_key, *old);
     return;
   }

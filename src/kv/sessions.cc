@@ -6,6 +6,7 @@
 
 #include "api/limits.h"
 #include "base/codec.h"
+#include "base/probe.h"
 #include "kv/command_codec.h"
 
 namespace flux::kv {
@@ -74,6 +75,7 @@ Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& r
                                           api::WriteReply& reply) {
   const auto it = by_client_.find(ref.client);
   if (it != by_client_.end() && idle_too_long(it->second.last_use, now)) {
+    FLUX_PROBE("a session was unused for too long");
     forget(draft, ref.client);
     reply.status = Status(ErrorCode::kSessionExpired, "the session was unused for too long; open a new one");
     return Verdict::kAnswered;
@@ -84,11 +86,13 @@ Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& r
   }
   Session& session = it->second;
   if (ref.sequence <= session.low) {
+    FLUX_PROBE("a request is older than what its session keeps");
     reply.status = Status(ErrorCode::kStaleRequest,
                           fmt::format("sequence {} is older than the replies this session keeps", ref.sequence));
     return Verdict::kAnswered;
   }
   if (!session.kept.contains(ref.sequence)) return Verdict::kRun;
+  FLUX_PROBE("a request comes again and gets its first answer");
   FLUX_TRY(const std::optional<std::string> kept, draft.get_raw(Family::kSession, reply_key(ref.client, ref.sequence)));
   if (!kept) return Status(ErrorCode::kCorruption, "a kept session reply is missing");
   FLUX_RETURN_IF_ERROR(decode_results(*kept, reply));

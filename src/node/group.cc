@@ -6,6 +6,7 @@
 
 #include "api/limits.h"
 #include "base/log.h"
+#include "base/probe.h"
 
 namespace flux::node {
 namespace {
@@ -60,6 +61,7 @@ Status Group::start(NodeId self, const raft::Membership& founding) {
     hard_state = state.hard_state;
     log_last = state.last;
     if (state.damage.any()) {
+      FLUX_PROBE("a log has lost what was promised");
       halt(Status(ErrorCode::kDataLoss,
                   fmt::format("the log has lost {} that this node had promised; it must not vote. Remove this member, "
                               "empty its data directory and add it again",
@@ -83,6 +85,7 @@ Status Group::start(NodeId self, const raft::Membership& founding) {
   FLUX_TRY(raft::Restore restore, std::move(builder).build(base.last.index));
   if (restore.last < log_last.index || log_last.index < base.last.index) {
     // The log belongs to a history that a snapshot replaced; the crash came between the two.
+    FLUX_PROBE("a crash came between a snapshot and the log");
     FLUX_RETURN_IF_ERROR(wal_.reset(id_, base.last));
   }
   last_snapshot_ = base.last;
@@ -312,6 +315,7 @@ void Group::apply_entry(const Entry& entry) {
   if (!awaited) return;
   std::vector<WriteWaiter> lost;
   std::vector<WriteWaiter> waiters = waiters_.resolve(entry.id(), lost);
+  if (!lost.empty()) FLUX_PROBE("another leader's entry took the place of a write");
   // The entry that carried these was replaced by another leader's: it will never be applied.
   refuse(std::move(lost), Status(ErrorCode::kUnavailable, "the leader changed before the write was replicated"));
   // A change of the membership has no commands: that it is applied is the answer.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "api/limits.h"
+#include "base/probe.h"
 #include "node/group.h"
 
 namespace flux::node {
@@ -92,6 +93,7 @@ void Group::serve(WaitingRead& read) {
   if (!outcome_.overdue.empty()) return commit_expiry_then_read(std::move(outcome_.overdue), std::move(read));
   if (read.consistency == api::Consistency::kLease && leads() && !core_->lease_valid(host_.loop().precise_now())) {
     // The process was held up since the lease was checked: ask a quorum instead.
+    FLUX_PROBE("a lease ran out between check and answer");
     read.consistency = api::Consistency::kLinearizable;
     new_reads_.push_back(std::move(read));
     return host_.wake(*this);
@@ -107,6 +109,7 @@ void Group::serve(WaitingRead& read) {
 }
 
 void Group::commit_expiry_then_read(std::vector<kv::Overdue> overdue, WaitingRead read) {
+  FLUX_PROBE("a read meets a key that is overdue by the wall clock");
   const std::vector<kv::Overdue> keys = std::move(overdue);  // what the commands point into
   const std::vector<api::Command> commands = expire_commands(keys);
   auto kept = std::make_unique<WaitingRead>(std::move(read));

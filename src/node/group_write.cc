@@ -4,6 +4,7 @@
 
 #include "api/limits.h"
 #include "base/codec.h"
+#include "base/probe.h"
 #include "kv/command_codec.h"
 #include "node/group.h"
 
@@ -109,6 +110,7 @@ void Group::forward(ParkedWrite write) {
                         }
                         const ErrorCode code = reply.status.code();
                         if (code == ErrorCode::kNotLeader || (!answer.ok() && code == ErrorCode::kUnavailable)) {
+                          FLUX_PROBE("a forwarded write comes back unproposed");
                           return park({.request = std::move(*kept), .waiter = std::move(node.mapped())});
                         }
                         --requests_;
@@ -117,6 +119,7 @@ void Group::forward(ParkedWrite write) {
 }
 
 void Group::park(ParkedWrite write) {
+  FLUX_PROBE("a write waits for a leader");
   parked_bytes_ += write.request.size();
   parked_.push_back(std::move(write));
   host_.wake(*this);
@@ -162,6 +165,7 @@ void Group::on_proposal_result(raft::ProposalResult& result) {
   FLUX_CHECK(!node.empty());
   if (result.status.ok()) return waiters_.add(result.id, std::move(node.mapped().waiters));
   if (result.status.code() != ErrorCode::kNotLeader) return refuse(std::move(node.mapped().waiters), result.status);
+  FLUX_PROBE("leadership went before the proposal");
   // Leadership went between gathering and proposing: the requests were definitely not proposed and go to the next
   // leader.
   std::string_view left = node.mapped().data.view().substr(kv::kEntryHeaderBytes);

@@ -1,6 +1,7 @@
 #include "node/persister.h"
 
 #include "base/log.h"
+#include "base/probe.h"
 
 namespace flux::node {
 namespace {
@@ -86,6 +87,7 @@ void Persister::cycle_done(env::Loop& loop) {
     maintaining_ = maintaining_ || maintain;
   }
   if (full_changed) {
+    if (full) FLUX_PROBE("the log's disk is full");
     if (full)
       log::error("no space left for the log ({}) -> writes are refused until there is", write_status_.message());
     if (!full) log::info("there is space for the log again -> writes are taken");

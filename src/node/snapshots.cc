@@ -5,6 +5,7 @@
 #include <charconv>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "engine/snapshot_file.h"
 #include "kv/record_format.h"
 
@@ -55,6 +56,7 @@ Status SnapshotStore::restore(GroupId group, engine::Engine& engine) {
   FLUX_TRY(std::vector<std::string> names, fs_.list(dir));
   for (const std::string& name : names) {
     if (name.ends_with(kSuffix)) continue;
+    FLUX_PROBE("a crash left a snapshot half done");
     FLUX_RETURN_IF_ERROR(fs_.remove(dir + "/" + name));  // half-done when the process ended
   }
   Index applied;
@@ -71,6 +73,7 @@ Status SnapshotStore::restore(GroupId group, engine::Engine& engine) {
     Status status = load(dir + "/" + *name, engine);
     if (status.ok()) break;
     if (status.code() != ErrorCode::kCorruption) return status;
+    FLUX_PROBE("a snapshot cannot be read, and an older one is tried");
     log::error("{} -> trying an older snapshot", status.to_string());
   }
   return {};
@@ -125,10 +128,14 @@ Result<uint64_t> SnapshotStore::open_incoming(const SnapshotOpen& open) {
   if (it != incoming_.end()) {
     Incoming& under_way = it->second;
     // The same file again: the sender, or another peer that has it, goes on where it stopped.
-    if (under_way.last == open.last && under_way.bytes_total == open.bytes) return under_way.bytes_here;
+    if (under_way.last == open.last && under_way.bytes_total == open.bytes) {
+      if (under_way.bytes_here > 0) FLUX_PROBE("a snapshot goes on where it was");
+      return under_way.bytes_here;
+    }
     if (under_way.last.index > open.last.index) {
       return Status(ErrorCode::kPrecondition, "a newer snapshot is on its way already");
     }
+    FLUX_PROBE("a newer snapshot begins to arrive");
     under_way.file.reset();
     FLUX_RETURN_IF_ERROR(fs_.remove(incoming_path(open.group, under_way.last)));
     incoming_.erase(it);

@@ -2,6 +2,7 @@
 #include <fmt/core.h>
 
 #include "base/log.h"
+#include "base/probe.h"
 #include "node/worker.h"
 
 namespace flux::node {
@@ -215,7 +216,10 @@ void Worker::install_snapshot(Group& group) {
   // Ours and durable first: from here on a restart finds the new state, with or without the old log.
   const Result<SavedSnapshot> saved = shared_.snapshots.adopt(group.id(), meta.last);
   // A newer one has begun to arrive since this one was verified.
-  if (saved.status().code() == ErrorCode::kPrecondition) return group.install_declined(meta, saved.status());
+  if (saved.status().code() == ErrorCode::kPrecondition) {
+    FLUX_PROBE("a newer snapshot overtakes an installation");
+    return group.install_declined(meta, saved.status());
+  }
   const auto install = [&]() -> Status {
     FLUX_RETURN_IF_ERROR(saved.status());
     FLUX_RETURN_IF_ERROR(shared_.snapshots.load(saved->path, group.engine()));

@@ -1,5 +1,6 @@
 // Membership changes: in force when appended, one at a time, joint where more than one voter changes (dissertation,
 // chapter 4).
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -67,6 +68,7 @@ void Core::push_config(Index index, Membership membership) {
 void Core::truncate_configs(Index from) {
   while (membership_index() >= from) {
     FLUX_CHECK(configs_.size() > 1);
+    FLUX_PROBE("a membership is undone");
     configs_.pop_back();
     trace("membership back to {} at {}", to_string(membership()), membership_index());
   }
@@ -105,6 +107,7 @@ void Core::on_config_committed() {
 // A leader that removed itself has done its last duty. It tells the others that the change is committed and asks the
 // one that is furthest along to take over at once.
 void Core::step_down_removed() {
+  FLUX_PROBE("a leader has removed itself");
   trace("the change that removes us is committed -> step down");
   for (auto& [node, peer] : progress_) send_heartbeat(node, peer, false);
   if (const NodeId successor = best_successor(); successor != kNobody) {
@@ -123,6 +126,7 @@ void Core::promote_ready_learners() {
   if (change.steps.empty()) return;
   const Result<Membership> next = apply_change(membership(), change, joining_since());
   FLUX_CHECK(next.ok(), "{}", next.status().to_string());
+  FLUX_PROBE("a learner has caught up");
   trace("learners have caught up -> promote");
   append_config(*next, {});
 }

@@ -1,4 +1,5 @@
 // Roles, elections and the timers that drive them (paper, section 5.2; dissertation, sections 9.6 and 6.2).
+#include "base/probe.h"
 #include "raft/core.h"
 #include "raft/quorum.h"
 
@@ -33,6 +34,7 @@ void Core::campaign() {
   if (role_ == Role::kLeader || !electable()) return;
   if (options_.leader_lease && hears_leader()) {
     // Our promise to the last leader binds our own candidacy too.
+    FLUX_PROBE("a candidate waits for the lease of the last leader");
     trace("promise to the last leader still binds -> wait");
     election_deadline_ = *leader_heard_ + options_.election_timeout_min;
     return;
@@ -89,6 +91,7 @@ void Core::record_vote(NodeId from, bool granted) {
   });
   if (verdict == quorum::Verdict::kPending) return;
   if (verdict == quorum::Verdict::kLost) {
+    FLUX_PROBE("a candidate loses");
     trace("a quorum refuses -> follower");
     return become_follower(term_, kNobody);
   }
@@ -185,6 +188,7 @@ void Core::check_quorum() {
   const MonoTime heard = quorum::joint_value(
       config.voters, config.outgoing, [&](NodeId node) { return node == id() ? now_ : progress_.at(node).heard; });
   if (now_ - heard < options_.election_timeout_max) return;
+  FLUX_PROBE("a leader has lost its quorum");
   trace("no quorum heard for {} ms -> step down", (now_ - heard).count() / 1000);
   become_follower(term_, kNobody);
 }
@@ -193,6 +197,7 @@ void Core::on_leader_gone(NodeId node) {
   if (role_ != Role::kFollower || node == kNobody || leader_ != node) return;
   // Pre-vote keeps a wrong report harmless; with leases a forgotten leader may still be serving reads on our promise.
   if (!options_.pre_vote || !options_.check_quorum || options_.leader_lease) return;
+  FLUX_PROBE("the leader's connection breaks");
   trace("leader {} is gone -> forget it", node);
   set_leader(kNobody);
   const uint64_t delay = rng_.between(0, static_cast<uint64_t>(options_.leader_gone_delay_max.count()));

@@ -1,5 +1,6 @@
 // The follower's side of the log (paper, section 5.3; Figure 2, AppendEntries).
 #include "base/overloaded.h"
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -32,6 +33,7 @@ void Core::on_message(const Message& message, Append& append) {
   if (!follow(message)) return;
   leader_since_ = append.since;
   if (installing_) {
+    FLUX_PROBE("an append meets an installation");
     trace("append from {} while a snapshot is installed -> ignore", message.from);
     return;
   }
@@ -44,6 +46,7 @@ void Core::on_message(const Message& message, Append& append) {
   };
   if (membership().voters.empty()) {
     // We are new here and start with a snapshot, whatever an old message may bring.
+    FLUX_PROBE("an append comes before the first snapshot");
     trace("append from {} before our first snapshot -> reject", message.from);
     return send(message.from, result);
   }
@@ -54,6 +57,7 @@ void Core::on_message(const Message& message, Append& append) {
   if (prev.index < commit_) {
     skip = static_cast<size_t>(commit_ - prev.index);
     if (skip > append.entries.size()) {
+      FLUX_PROBE("a late append is behind the commit");
       trace("append from {} prev={} is behind commit {} -> accept that", message.from, prev, commit_);
       return accept_up_to(commit_);
     }
@@ -65,6 +69,7 @@ void Core::on_message(const Message& message, Append& append) {
     result.hint = log_.newest(prev.index, prev.term);
     const std::optional<Term> ours = log_.term_at(prev.index);
     if (ours) {
+      FLUX_PROBE("an append does not agree with the log");
       trace("append from {} prev={} conflicts (ours {}^{}) -> reject, hint={}", message.from, prev, prev.index, *ours,
             result.hint);
     } else {
@@ -83,6 +88,7 @@ void Core::on_message(const Message& message, Append& append) {
       FLUX_CHECK(from > commit_);
       trace("append from {} conflicts at {} (ours {}^{}) -> truncate", message.from, append.entries[skip].id(), from,
             *log_.term_at(from));
+      FLUX_PROBE("a conflict cuts the log");
       log_.truncate(from);
       truncate_configs(from);
     }

@@ -1,3 +1,4 @@
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -16,6 +17,7 @@ void Core::on_message(const Message& message, const AppendResult& result) {
     const Index agree = result.hint.index < log_.base().index ? result.hint.index
                                                               : log_.newest(result.hint.index, result.hint.term).index;
     if (peer->on_reject(result.index, agree + 1)) {
+      FLUX_PROBE("a follower's log ends before or differs");
       trace("{} rejects prev={} -> {} from {}", message.from, result.index, to_string(peer->state), peer->next);
     }
     return;

@@ -3,6 +3,7 @@
 // The leader numbers rounds. A round starts when it sends heartbeats or appends that carry its number; whoever answers
 // with the number, or a higher one, still followed this leader after the round started. All reads that arrived before
 // a round starts share it: when a quorum has answered, no other leader can have committed anything before the start.
+#include "base/probe.h"
 #include "raft/core.h"
 #include "raft/quorum.h"
 
@@ -65,7 +66,11 @@ void Core::start_round() {
 // One round for all that wait. Parked until we have committed in our own term: before that our commit index may be
 // behind what an earlier leader answered to clients (paper, section 8).
 void Core::start_reads() {
-  if (reads_waiting_.empty() || commit_ < term_start_) return;
+  if (reads_waiting_.empty()) return;
+  if (commit_ < term_start_) {
+    FLUX_PROBE("a read waits for the first commit of a term");
+    return;
+  }
   start_round();
   ++counters_.read_rounds;
   trace("{} reads wait -> round {} at {}", reads_waiting_.size(), round_, commit_);
@@ -137,6 +142,7 @@ void Core::expire_reads() {
   const Status late{ErrorCode::kUnavailable, "leadership could not be confirmed in time"};
   for (std::deque<PendingRead>* reads : {&reads_confirming_, &reads_waiting_}) {
     while (!reads->empty() && reads->front().deadline <= now_) {
+      FLUX_PROBE("leadership is not confirmed in time");
       answer_read(reads->front(), late);
       reads->pop_front();
     }

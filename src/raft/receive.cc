@@ -1,5 +1,6 @@
 // A message's way to its handler: is it for us, and what does its term say?
 #include "base/overloaded.h"
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -58,6 +59,7 @@ bool Core::reconcile_term(const Message& message) {
   const Vote* vote = std::get_if<Vote>(&message.body);
   // Whoever still hears a leader does not help to replace it, nor lets itself be disturbed (dissertation, 4.2.3).
   if (vote != nullptr && !vote->transfer && message.term >= term_ && hears_leader()) {
+    FLUX_PROBE("a vote is asked for while a leader is heard");
     trace("{}vote from {} t{} while leader {} is heard -> ignore", vote->pre ? "pre-" : "", message.from, message.term,
           leader_);
     return false;
@@ -69,6 +71,7 @@ bool Core::reconcile_term(const Message& message) {
   }
   if (message.term == term_) return true;
 
+  FLUX_PROBE("a message of an old term");
   trace("{} from {} of old term {} -> {}", name_of(message.body), message.from, message.term,
         is_from_leader(message.body) || std::holds_alternative<Vote>(message.body) ? "tell ours" : "ignore");
   std::visit(Overloaded{

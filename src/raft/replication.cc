@@ -1,6 +1,7 @@
 // The leader's side of the log: proposals in, appends and heartbeats out, commit (paper, sections 5.3 and 5.4).
 #include <utility>
 
+#include "base/probe.h"
 #include "raft/core.h"
 #include "raft/quorum.h"
 
@@ -70,7 +71,10 @@ void Core::flush_peer(NodeId to, Progress& peer) {
 bool Core::send_append(NodeId to, Progress& peer) {
   const Index prev = peer.next - 1;
   const std::optional<Term> prev_term = log_.term_at(prev);
-  if (!prev_term || prev < peer.since) return request_snapshot(to, peer), false;
+  if (!prev_term || prev < peer.since) {
+    FLUX_PROBE("a peer needs what the log no longer has");
+    return request_snapshot(to, peer), false;
+  }
   Append append{.prev = {.index = prev, .term = *prev_term}, .commit = commit_, .round = round_, .since = peer.since};
   size_t bytes = 0;
   Index last = prev;
@@ -109,7 +113,10 @@ void Core::maybe_commit() {
     return node == id() ? log_.persisted() : progress_.at(node).match;
   });
   if (held <= commit_) return;
-  if (log_.term_at(held) != term_) return;
+  if (log_.term_at(held) != term_) {
+    FLUX_PROBE("a quorum holds an entry of an older term");
+    return;
+  }
   trace("quorum holds {}^{} -> commit", held, term_);
   commit_to(held);
 }

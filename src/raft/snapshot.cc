@@ -1,4 +1,5 @@
 // Snapshots: the state itself is the drivers' to stream; the core decides who needs one and what it means for the log.
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -16,10 +17,12 @@ void Core::on_message(const Message& message, const SnapshotOffer& offer) {
     send(message.from, AppendResult{.accepted = true, .index = index, .since = leader_since_}, Durable::kLog);
   };
   if (meta.last.index <= commit_) {
+    FLUX_PROBE("a snapshot is behind the commit");
     trace("snapshot {} from {} is behind commit {} -> accept that", meta.last, message.from, commit_);
     return accept_up_to(commit_);
   }
   if (log_.contains(meta.last)) {
+    FLUX_PROBE("a snapshot is in the log already");
     trace("snapshot {} from {} is in the log -> commit", meta.last, message.from);
     commit_to(meta.last.index);
     return accept_up_to(meta.last.index);
@@ -34,6 +37,7 @@ void Core::on_snapshot_persisted(const SnapshotMeta& meta) {
   FLUX_CHECK(installing_ == meta, "snapshot {} was not to be installed", meta.last);
   installing_.reset();
   trace("snapshot {} is installed", meta.last);
+  FLUX_PROBE("a snapshot takes the place of the log");
   log_.restore(meta.last);
   configs_.clear();
   configs_.emplace_back(meta.last.index, meta.membership);
@@ -45,6 +49,7 @@ void Core::on_snapshot_persisted(const SnapshotMeta& meta) {
 
 void Core::on_snapshot_refused(const SnapshotMeta& meta) {
   FLUX_CHECK(installing_ == meta, "snapshot {} was not to be installed", meta.last);
+  FLUX_PROBE("a snapshot is not installed");
   trace("snapshot {} could not be installed", meta.last);
   installing_.reset();
   reset_election_timer();

@@ -1,4 +1,5 @@
 // Leadership transfer (dissertation, section 3.10): hold proposals, bring the target up to date, tell it to stand.
+#include "base/probe.h"
 #include "raft/core.h"
 
 namespace flux::raft {
@@ -51,6 +52,7 @@ void Core::on_message(const Message& message, const TimeoutNow&) {
     return drop(message, "not from our leader");
   }
   if (!electable()) return;
+  FLUX_PROBE("a leader hands over");
   trace("leader {} hands over -> campaign", message.from);
   ++counters_.elections_started;
   campaign_real(true);

@@ -1,6 +1,7 @@
 // Freeing, recycling and preparing segments.
 #include <algorithm>
 
+#include "base/probe.h"
 #include "wal/log.h"
 
 namespace flux::wal {
@@ -80,6 +81,7 @@ Status Log::dispose(const SegmentPtr& segment) {
     (recycle ? stats_.segments_recycled : stats_.segments_removed) += 1;
   }
   if (!recycle) return pool_.remove(segment);
+  FLUX_PROBE("a segment is recycled");
   FLUX_TRY(SegmentPtr spare, pool_.recycle(segment, next_segment_id_));
   ++next_segment_id_;
   const std::lock_guard lock(mutex_);

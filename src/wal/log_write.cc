@@ -1,6 +1,7 @@
 // The cycle: sealed records become batches, batches are written, what was written is synced.
 #include <algorithm>
 
+#include "base/probe.h"
 #include "wal/log.h"
 
 namespace flux::wal {
@@ -25,6 +26,7 @@ Status Log::write() {
   if (Status ready = ready_segments(static_cast<size_t>(new_segments)); !ready.ok()) {
     if (ready.code() != ErrorCode::kNoSpace) return poison(std::move(ready));
     // Nothing was written: what is sealed stays sealed.
+    FLUX_PROBE("no space for a segment");
     const std::lock_guard lock(mutex_);
     flight_.bytes += sealed_.bytes;
     if (!sealed_.bytes.empty()) flight_.through = sealed_.through;
@@ -115,6 +117,7 @@ Status Log::write_batches(const std::vector<PlannedBatch>& batches) {
       active_->end = flight_.begin + batch.begin;
       live_.push_back(active_);
       offset_ = kPageBytes;
+      FLUX_PROBE("the log goes on in another segment");
       housekeeping_due_ = true;
     }
     const uint64_t offset = offset_;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/probe.h"
 #include "wal/segment_reader.h"
 
 namespace flux::wal {
@@ -82,6 +83,7 @@ Result<Scanner::Step> Scanner::step() {
     FLUX_TRY(const std::optional<BatchHeader> next, header_at(end_.segment + 1, kPageBytes));
     // Of two batches with one number the later life's counts: it cut the other off, and began a segment.
     if (next && continues_log(*next) && (!here || next->epoch > here->epoch)) {
+      if (here) FLUX_PROBE("a later life cut a batch off");
       end_.segment += 1, end_.offset = kPageBytes;
       visitor_.on_segment(segments_[end_.segment]);
       return Step::kNext;
@@ -114,6 +116,7 @@ Result<Scanner::Step> Scanner::take_batch(const BatchHeader& header) {
   if (!whole) {
     FLUX_TRY(const std::optional<Proof> proof, find_proof(here + header.batch_bytes(), header.sequence));
     if (!proof) {
+      FLUX_PROBE("a torn batch ends the log");
       end_.torn_bytes = header.batch_bytes();
       return Step::kEnd;
     }
