@@ -130,7 +130,7 @@ void Cluster::launch(size_t i, const node::JoinTicket* ticket) {
   host.ending = false;
   Result<std::unique_ptr<node::Node>> node =
       node::Node::start({.fs = host.fs,
-                         .network = world_.network(),
+                         .network = network_,
                          .loops = {host.loop.get()},
                          .log_executor = *host.log_executor,
                          .background = *host.background,

@@ -12,6 +12,7 @@
 #include "node/join.h"
 #include "node/node.h"
 #include "server/resp/door.h"
+#include "tap.h"
 #include "world.h"
 
 namespace flux::sim {
@@ -62,6 +63,8 @@ class Cluster {
   node::Node& node(size_t i) { return *hosts_[i]->node; }
   SimLoop& loop(size_t i) { return *hosts_[i]->loop; }
   env::testing::FakeFs& fs(size_t i) { return hosts_[i]->fs; }
+  // What the nodes dial each other through.
+  TappedNetwork& network() { return network_; }
   Clock& clock(size_t i) { return hosts_[i]->clock; }
   void slow_disk(size_t i, int64_t factor);
   static uint64_t host_id(size_t i) { return i + 1; }
@@ -102,6 +105,7 @@ class Cluster {
   void end_process(size_t i);
 
   World& world_;
+  TappedNetwork network_{world_.network()};
   const Knobs knobs_;
   Invariants& invariants_;
   std::vector<std::unique_ptr<Host>> hosts_;

@@ -13,9 +13,11 @@ using env::testing::CrashPolicy;
 using env::testing::FsOp;
 
 constexpr std::array<std::string_view, kFaultKinds> kNames = {
-    "power_cut", "power_cut_deep", "blackout",  "kill",      "kill_all", "pause",
-    "partition", "one_way",        "swizzle",   "slow_link", "reset",    "clock_step",
-    "slow_disk", "sync_fails",     "disk_full", "transfer",  "add_node", "remove_node"};
+    "power_cut",       "power_cut_deep",  "blackout",    "kill",          "kill_all",
+    "pause",           "partition",       "one_way",     "swizzle",       "slow_link",
+    "reset",           "clock_step",      "slow_disk",   "sync_fails",    "disk_full",
+    "transfer",        "add_node",        "remove_node", "lose_messages", "duplicate_messages",
+    "replay_messages", "reorder_messages"};
 
 Micros draw_micros(Rng& rng, uint64_t low, uint64_t high) {
   return Micros(static_cast<int64_t>(rng.between(low, high)));
@@ -73,11 +75,12 @@ std::string FaultPlan::to_text() const {
 }
 
 Faults::Faults(World& world, Cluster& cluster, const FaultPlan& plan, Rng rng)
-    : world_(world), cluster_(cluster), plan_(plan) {
+    : world_(world), cluster_(cluster), plan_(plan), wire_(world, cluster.network(), Rng(rng.next())) {
   for (size_t i = 0; i < kFaultKinds; ++i) rngs_.push_back(rng.fork());
 }
 
 void Faults::start() {
+  if (plan_.has(FaultKind::kReplayMessages)) wire_.remember();
   for (size_t i = 0; i < kFaultKinds; ++i) {
     if (plan_.every[i].count() > 0) schedule(static_cast<FaultKind>(i));
   }
@@ -163,6 +166,14 @@ bool Faults::inject(FaultKind kind, Rng& rng) {
       return add_node(victim);
     case FaultKind::kRemoveNode:
       return remove_node(victim, up[rng.below(up.size())]);
+    case FaultKind::kLoseMessages:
+      return wire(WireFault::kLose, victim, rng);
+    case FaultKind::kDuplicateMessages:
+      return wire(WireFault::kDuplicate, victim, rng);
+    case FaultKind::kReplayMessages:
+      return wire(WireFault::kReplay, victim, rng);
+    case FaultKind::kReorderMessages:
+      return wire(WireFault::kReorder, victim, rng);
   }
   return false;
 }
@@ -286,6 +297,16 @@ bool Faults::slow_link(size_t victim, Rng& rng) {
   return true;
 }
 
+bool Faults::wire(WireFault fault, size_t victim, Rng& rng) {
+  constexpr std::string_view kWhat[] = {"are lost", "come twice", "are followed by old ones", "overtake each other"};
+  const uint64_t host = rng.chance(0.5) ? 0 : Cluster::host_id(victim);
+  const double probability = rng.chance(0.5) ? 0.02 + 0.1 * rng.unit() : 0.5 * rng.unit();
+  world_.say("{:.0f} % of the messages of {} {}", 100 * probability, host == 0 ? "all" : fmt::format("n{}", host),
+             kWhat[static_cast<size_t>(fault)]);
+  wire_.begin(fault, host, probability, draw_micros(rng, 100'000, 5'000'000));
+  return true;
+}
+
 // --- Disks -----------------------------------------------------------------------------------------------------------
 
 bool Faults::slow_disk(size_t victim, Rng& rng) {
@@ -374,6 +395,7 @@ void Faults::stop() {
   stopped_ = true;
   world_.say("all faults end");
   world_.heal();
+  wire_.stop();
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (cluster_.retired(i)) continue;
     cluster_.fs(i).set_fault(nullptr);

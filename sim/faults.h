@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cluster.h"
+#include "wire_faults.h"
 
 namespace flux::sim {
 
@@ -33,8 +34,12 @@ enum class FaultKind : uint8_t {
   kTransfer,   // leadership, to any node
   kAddNode,
   kRemoveNode,
+  kLoseMessages,  // of consensus, with a probability, for a while
+  kDuplicateMessages,
+  kReplayMessages,
+  kReorderMessages,
 };
-inline constexpr size_t kFaultKinds = 18;
+inline constexpr size_t kFaultKinds = 22;
 std::string_view to_string(FaultKind kind);
 std::optional<FaultKind> fault_named(std::string_view name);
 
@@ -46,6 +51,7 @@ struct FaultPlan {
   int64_t clock_step_ms_max = 500;
 
   static FaultPlan draw(Rng rng);
+  bool has(FaultKind kind) const { return every[static_cast<size_t>(kind)].count() > 0; }
   bool any() const;
   std::string to_text() const;
 };
@@ -76,6 +82,7 @@ class Faults {
   bool sync_fails(size_t victim, Rng& rng);
   bool disk_full(size_t victim, Rng& rng);
   bool transfer(size_t through, Rng& rng);
+  bool wire(WireFault fault, size_t victim, Rng& rng);
   bool add_node(size_t through);
   bool remove_node(size_t through, size_t victim);
   void restart_later(size_t victim, Rng& rng);
@@ -86,6 +93,7 @@ class Faults {
   World& world_;
   Cluster& cluster_;
   const FaultPlan plan_;
+  WireFaults wire_;
   std::vector<Rng> rngs_;  // one for every kind: leaving one out does not change the draws of the others
   FaultCounts counts_{};
   bool stopped_ = false;
