@@ -56,6 +56,8 @@ class Nodes {
   api::GroupStatus status(size_t i) { return group(i).status(); }
   SimLoop& loop(size_t i) { return *hosts_[i]->loop; }
   env::testing::FakeFs& fs(size_t i) { return *hosts_[i]->fs; }
+  // Puts another disk into a machine that is down.
+  void set_disk(size_t i, std::unique_ptr<env::testing::FakeFs> fs) { hosts_[i]->fs = std::move(fs); }
   env::Address address(size_t i) const { return hosts_[i]->address; }
   // What the node reported as the end of it; OK while it goes on.
   const Status& fatal(size_t i) const { return hosts_[i]->fatal; }

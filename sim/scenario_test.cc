@@ -498,6 +498,50 @@ TEST(Scenario, S01_loss_of_one_disk) {
   }
 }
 
+// A directory comes back as it was before its last start, or the one before that. What it promised since is gone, so
+// that nobody takes its vote, however often it is started before it meets the others.
+TEST(Scenario, an_older_copy_of_a_directory_helps_nobody_to_lead) {
+  for (int starts_since = 1; starts_since <= 2; ++starts_since) {
+    for (int starts_alone = 0; starts_alone <= 3; ++starts_alone) {
+      Nodes nodes(40, 3);
+      const size_t leader = nodes.wait_leader();
+      const size_t old = (leader + 1) % 3, behind = (leader + 2) % 3;
+      ASSERT_TRUE(nodes.put(leader, "k", "1").ok());
+      nodes.settle();
+      nodes.crash(old);
+      std::unique_ptr<env::testing::FakeFs> copy = nodes.fs(old).clone();
+      for (int i = 0; i < starts_since; ++i) {
+        if (nodes.up(old)) nodes.crash(old);
+        ASSERT_TRUE(nodes.start(old).ok());
+        nodes.until([&] { return nodes.converged(); });
+        nodes.pass(Millis(3'000));  // all have met
+      }
+      nodes.make_leader(leader);
+      nodes.isolate(behind);
+      ASSERT_TRUE(nodes.put(leader, "k", "2").ok()) << "with the vote of the node that is to forget it";
+      nodes.crash(leader);
+      nodes.crash(old);
+      nodes.heal();
+      nodes.set_disk(old, std::move(copy));
+      nodes.isolate(old);
+      for (int i = 0; i < starts_alone; ++i) {
+        ASSERT_TRUE(nodes.start(old).ok());
+        nodes.pass(Millis(1'000));
+        nodes.crash(old);
+      }
+      nodes.heal();
+      ASSERT_TRUE(nodes.start(old).ok());
+      nodes.pass(Millis(10'000));
+      EXPECT_EQ(nodes.leader(), SIZE_MAX)
+          << "elected with a vote that was forgotten, after " << starts_since << " and " << starts_alone << " starts";
+      ASSERT_TRUE(nodes.start(leader).ok());
+      nodes.until([&] { return nodes.leader() != SIZE_MAX; });
+      EXPECT_NE(nodes.leader(), old);
+      EXPECT_EQ(nodes.get(nodes.leader(), "k").value, "2");
+    }
+  }
+}
+
 // A log with a hole does not vote: with one good node beside it there is no leader; with two there is.
 TEST(Scenario, S04_node_with_rot_does_not_vote) {
   Nodes nodes(11, 3);

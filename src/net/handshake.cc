@@ -15,6 +15,8 @@ std::string encode_hello(const Hello& hello) {
   encoder.u8(static_cast<uint8_t>(hello.channel));
   encoder.bytes(hello.name);
   encoder.bytes(hello.peer_address);
+  encoder.varint(hello.starts.size());
+  for (const uint64_t start : hello.starts) encoder.u64(start);
   return out;
 }
 
@@ -31,6 +33,9 @@ Result<Hello> decode_hello(std::string_view body) {
   hello.channel = static_cast<Channel>(channel);
   hello.name = decoder.bytes();
   hello.peer_address = decoder.bytes();
+  const uint64_t starts = decoder.count(8);
+  if (starts > kStartsKept) decoder.fail();
+  for (uint64_t i = 0; i < starts && decoder.ok(); ++i) hello.starts.push_back(decoder.u64());
   // A later protocol may add fields; whether we talk to it is decided by its number.
   if (!decoder.ok()) return Status(ErrorCode::kCorruption, "a greeting between nodes is malformed");
   return hello;

@@ -15,8 +15,13 @@ constexpr uint8_t kSilence = kFirstUserType + 1;
 constexpr uint8_t kNote = kFirstUserType + 2;
 
 Hello hello_of(uint64_t node) {
-  return {
-      .cluster = ClusterId(7), .node = NodeId(node), .store = node * 11, .boot = 1, .name = "n", .peer_address = "a:1"};
+  return {.cluster = ClusterId(7),
+          .node = NodeId(node),
+          .store = node * 11,
+          .boot = 1,
+          .name = "n",
+          .peer_address = "a:1",
+          .starts = {node * 13}};
 }
 
 TEST(Frame, messages_of_one_turn_are_one_frame) {

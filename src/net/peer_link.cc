@@ -149,6 +149,7 @@ Status PeerLink::on_greeting(const FrameMessage& message) {
                                                         expected_.value(), theirs.node.value(), theirs.name,
                                                         theirs.cluster == hello_.cluster ? "" : " of another cluster"));
   }
+  if (events_.admit) FLUX_RETURN_IF_ERROR(events_.admit(theirs));
   up_ = true;
   pause_ = options_.pause_min;
   events_.up();

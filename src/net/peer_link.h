@@ -31,6 +31,8 @@ inline constexpr uint8_t kFirstUserType = 16;
 using CallDone = absl::AnyInvocable<void(Result<std::string_view>)>;
 
 struct PeerLinkEvents {
+  // Whether we talk to who greeted us: OK, or why not, for people. Null: to everybody who is who we wanted.
+  std::function<Status(const Hello& theirs)> admit;
   std::function<void()> up;
   // `gone`: nobody listens at the address, or it closed in good order: the process is not there.
   std::function<void(bool gone)> down;

@@ -104,6 +104,8 @@ std::string encode_identity(const Identity& identity) {
   encoder.u64(identity.node.value());
   encoder.u64(identity.store);
   encoder.u64(identity.boot);
+  encoder.varint(identity.starts.size());
+  for (const uint64_t start : identity.starts) encoder.u64(start);
   encoder.u8(static_cast<uint8_t>(identity.engine));
   encoder.bytes(identity.name);
   encoder.u8(identity.joined);
@@ -124,6 +126,8 @@ Result<Identity> decode_identity(std::string_view bytes) {
   identity.node = NodeId(decoder.u64());
   identity.store = decoder.u64();
   identity.boot = decoder.u64();
+  const uint64_t starts = decoder.count(8);
+  for (uint64_t i = 0; i < starts && decoder.ok(); ++i) identity.starts.push_back(decoder.u64());
   const uint8_t engine = decoder.u8();
   if (engine > static_cast<uint8_t>(EngineKind::kRocksDb)) decoder.fail();
   identity.engine = static_cast<EngineKind>(engine);
@@ -190,9 +194,23 @@ Result<Identity> open_identity(env::Fs& fs, const NodeOptions& options, const Jo
   return identity;
 }
 
-Status count_boot(env::Fs& fs, const NodeOptions& options, Identity& identity) {
+Status count_boot(env::Fs& fs, const NodeOptions& options, Identity& identity, uint64_t entropy) {
   ++identity.boot;
+  std::vector<uint64_t>& starts = identity.starts;
+  if (starts.size() >= net::kStartsKept) starts.erase(starts.begin());
+  starts.push_back(Rng(entropy ^ identity.store).next());
   return save(fs, options, identity);
+}
+
+net::Hello hello_of(const Identity& identity, const NodeOptions& options, net::Channel channel) {
+  return {.cluster = identity.cluster,
+          .node = identity.node,
+          .store = identity.store,
+          .boot = identity.boot,
+          .channel = channel,
+          .name = identity.name,
+          .peer_address = options.advertise_peer.to_string(),
+          .starts = identity.starts};
 }
 
 Status check_log_is_there(env::Fs& fs, const NodeOptions& options, const Identity& identity) {
@@ -210,21 +228,30 @@ Status check_log_is_there(env::Fs& fs, const NodeOptions& options, const Identit
                             options.data_dir, dir));
 }
 
+Result<std::map<NodeId, KnownPeers::Met>> KnownPeers::decode(std::string_view bytes) {
+  FLUX_TRY(const std::string_view body, unseal(kPeersMagic, bytes, "the peers file"));
+  std::map<NodeId, Met> all;
+  Decoder decoder(body);
+  while (decoder.ok() && decoder.remaining() > 0) {
+    const NodeId node(decoder.u64());
+    Met& met = all[node];
+    met.store = decoder.u64();
+    met.boot = decoder.u64();
+    met.start = decoder.u64();
+  }
+  FLUX_RETURN_IF_ERROR(decoder.finish("the peers file"));
+  return all;
+}
+
 Result<std::unique_ptr<KnownPeers>> KnownPeers::open(env::Fs& fs, std::string data_dir) {
   std::unique_ptr<KnownPeers> known(new KnownPeers(fs, std::move(data_dir)));
   const std::string path = known->data_dir_ + "/peers";
   FLUX_TRY(const bool exists, fs.exists(path));
   if (!exists) return known;
   FLUX_TRY(const std::string bytes, env::read_file(fs, path, kFileBytesMax));
-  FLUX_TRY(const std::string_view body, unseal(kPeersMagic, bytes, path));
-  Decoder decoder(body);
-  while (decoder.ok() && decoder.remaining() > 0) {
-    const NodeId node(decoder.u64());
-    Met& met = known->met_[node];
-    met.store = decoder.u64();
-    met.boot = decoder.u64();
-  }
-  FLUX_RETURN_IF_ERROR(decoder.finish(path));
+  Result<std::map<NodeId, Met>> met = decode(bytes);
+  if (!met.ok()) return met.status().with(known->data_dir_);
+  known->met_ = std::move(met).value();
   return known;
 }
 
@@ -245,8 +272,16 @@ Status KnownPeers::admit(const net::Hello& hello) {
                     "{}). Remove the member and add the node anew",
                     hello.node, hello.name, hello.boot, met.boot));
   }
+  // A copy goes on counting, but it cannot know the number of a start that came after it was taken.
+  const uint64_t since = hello.boot - met.boot;
+  if (met.store != 0 && since < hello.starts.size() && hello.starts[hello.starts.size() - 1 - since] != met.start) {
+    return Status(ErrorCode::kPrecondition,
+                  fmt::format("node {} ('{}') came back with an older copy of its data directory (it does not know the "
+                              "start {} that we have met). Remove the member and add the node anew",
+                              hello.node, hello.name, met.boot));
+  }
   if (met.store == hello.store && met.boot == hello.boot) return {};
-  met = {.store = hello.store, .boot = hello.boot};
+  met = {.store = hello.store, .boot = hello.boot, .start = hello.starts.empty() ? 0 : hello.starts.back()};
   return save();
 }
 
@@ -257,6 +292,7 @@ Status KnownPeers::save() {
     encoder.u64(node.value());
     encoder.u64(met.store);
     encoder.u64(met.boot);
+    encoder.u64(met.start);
   }
   return env::write_file_atomically(fs_, data_dir_, "peers", seal(kPeersMagic, body));
 }

@@ -44,7 +44,7 @@ Status NodeImpl::start(const JoinTicket* ticket) {
   }
   FLUX_RETURN_IF_ERROR(check_log_is_there(world_.fs, options_, identity_));
   FLUX_RETURN_IF_ERROR(open_storage());
-  FLUX_RETURN_IF_ERROR(count_boot(world_.fs, options_, identity_));
+  FLUX_RETURN_IF_ERROR(count_boot(world_.fs, options_, identity_, world_.entropy));
   FLUX_RETURN_IF_ERROR(start_workers());
   FLUX_TRY(acceptor_, net::PeerAcceptor::listen(world_.network, world_.loops, options_.listen_peer,
                                                 {.frame_bytes_max = api::kPeerFrameBytesMax}, *this));
@@ -90,6 +90,7 @@ Status NodeImpl::start_workers() {
       .options = options_,
       .world = world_,
       .identity = identity_,
+      .known_peers = *known_peers_,
       .wal = *wal_,
       .persister = *persister_,
       .admission = *admission_,

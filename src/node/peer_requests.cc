@@ -37,13 +37,7 @@ class Answer {
 }  // namespace
 
 Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
-  net::Hello ours{.cluster = identity_.cluster,
-                  .node = identity_.node,
-                  .store = identity_.store,
-                  .boot = identity_.boot,
-                  .channel = theirs.channel,
-                  .name = identity_.name,
-                  .peer_address = options_.advertise_peer.to_string()};
+  net::Hello ours = hello_of(identity_, options_, theirs.channel);
   if (theirs.protocol != net::kProtocolVersion) {
     return Status(ErrorCode::kUnsupported,
                   fmt::format("peer protocol {} is not spoken here, only {}; upgrade the older node", theirs.protocol,

@@ -209,14 +209,8 @@ Worker::Links* Worker::links_to(NodeId peer) {
 }
 
 std::unique_ptr<net::PeerLink> Worker::make_link(NodeId peer, const env::Address& address, net::Channel channel) {
-  net::Hello hello{.cluster = shared_.identity.cluster,
-                   .node = shared_.identity.node,
-                   .store = shared_.identity.store,
-                   .boot = shared_.identity.boot,
-                   .channel = channel,
-                   .name = shared_.identity.name,
-                   .peer_address = shared_.options.advertise_peer.to_string()};
   net::PeerLinkEvents events;
+  events.admit = [this](const net::Hello& theirs) { return shared_.known_peers.admit(theirs); };
   events.up = [this, peer, channel] {
     if (channel == net::Channel::kBulk) return;
     if (channel == net::Channel::kMessages) {
@@ -232,9 +226,9 @@ std::unique_ptr<net::PeerLink> Worker::make_link(NodeId peer, const env::Address
     if (channel == net::Channel::kMessages) log::warn("node {} does not talk to us: {}", peer, why.message());
     shared_.directory.set_refusal(peer, why.message());
   };
-  return std::make_unique<net::PeerLink>(loop_, shared_.world.network, address, peer, std::move(hello),
-                                         net::PeerLinkOptions{.frame_bytes_max = api::kPeerFrameBytesMax}, rng_.fork(),
-                                         std::move(events));
+  return std::make_unique<net::PeerLink>(
+      loop_, shared_.world.network, address, peer, hello_of(shared_.identity, shared_.options, channel),
+      net::PeerLinkOptions{.frame_bytes_max = api::kPeerFrameBytesMax}, rng_.fork(), std::move(events));
 }
 
 void Worker::peer_down(NodeId peer, bool gone) {

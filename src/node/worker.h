@@ -27,6 +27,7 @@ struct NodeShared {
   const NodeOptions& options;
   World& world;
   const Identity& identity;
+  KnownPeers& known_peers;
   wal::Wal& wal;
   Persister& persister;
   Admission& admission;
