@@ -42,6 +42,11 @@ inline constexpr size_t kSessionsMax = 10'000;
 inline constexpr size_t kSessionWindow = 64;
 // A session unused for this long, by the log's clock, is forgotten.
 inline constexpr Millis kSessionIdleMax{3'600'000};
+struct SessionLimits {
+  size_t sessions_max = kSessionsMax;
+  size_t window = kSessionWindow;
+  Millis idle_max = kSessionIdleMax;
+};
 // A reply too large to keep is answered with "applied, reply not kept" on a retry.
 inline constexpr size_t kSessionReplyBytesMax = 64_KiB;
 

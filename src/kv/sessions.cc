@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "api/limits.h"
 #include "base/codec.h"
 #include "base/probe.h"
 #include "kv/command_codec.h"
@@ -26,9 +25,9 @@ std::string reply_key(uint64_t client, uint64_t sequence) {
   return key;
 }
 
-bool idle_too_long(Version last_use, Version now) {
+bool idle_too_long(Version last_use, Version now, Millis idle_max) {
   const uint64_t idle = wall_of(now).value() - wall_of(last_use).value();
-  return idle > static_cast<uint64_t>(api::kSessionIdleMax.count());
+  return idle > static_cast<uint64_t>(idle_max.count());
 }
 
 }  // namespace
@@ -61,7 +60,7 @@ Status Sessions::load(engine::Engine& engine) {
 
 void Sessions::open(Draft& draft, uint64_t client, Version now) {
   if (by_client_.contains(client)) forget(draft, client);
-  while (by_client_.size() >= api::kSessionsMax) forget(draft, by_use_.begin()->second);
+  while (by_client_.size() >= limits_.sessions_max) forget(draft, by_use_.begin()->second);
   Session& session = by_client_[client];
   by_use_.emplace(session.last_use, client);
   touch(draft, client, session, now);
@@ -74,7 +73,7 @@ void Sessions::close(Draft& draft, uint64_t client) {
 Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& ref, Version now,
                                           api::WriteReply& reply) {
   const auto it = by_client_.find(ref.client);
-  if (it != by_client_.end() && idle_too_long(it->second.last_use, now)) {
+  if (it != by_client_.end() && idle_too_long(it->second.last_use, now, limits_.idle_max)) {
     FLUX_PROBE("a session was unused for too long");
     forget(draft, ref.client);
     reply.status = Status(ErrorCode::kSessionExpired, "the session was unused for too long; open a new one");
@@ -115,7 +114,7 @@ void Sessions::finish(Draft& draft, const api::SessionRef& ref, Version now, con
   }
   draft.put_raw(Family::kSession, reply_key(ref.client, ref.sequence), encoded);
   session.kept.insert(ref.sequence);
-  while (session.kept.size() > api::kSessionWindow) {
+  while (session.kept.size() > limits_.window) {
     session.low = *session.kept.begin();
     session.kept.erase(session.kept.begin());
     draft.erase_raw(Family::kSession, reply_key(ref.client, session.low));

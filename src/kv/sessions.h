@@ -4,8 +4,8 @@
 //   kSession  key  client (8, big endian)                        value  last use: version (8) | low sequence (8)
 //             key  client (8) | sequence (8), both big endian    value  the encoded reply (kv::encode_results)
 //
-// A session keeps its newest kSessionWindow replies. Sequences may arrive in any order within that window; one at or
-// below `low` is stale. Which sessions live is decided by the log's clock and by use, so all replicas agree.
+// A session keeps its newest replies, as many as its window has. Sequences may arrive in any order within that window;
+// one at or below `low` is stale. Which sessions live is decided by the log's clock and by use, so all replicas agree.
 #pragma once
 
 #include <map>
@@ -13,12 +13,16 @@
 #include <utility>
 
 #include "api/kv_service.h"
+#include "api/limits.h"
 #include "kv/draft.h"
 
 namespace flux::kv {
 
 class Sessions {
  public:
+  // The limits decide what commands do: all replicas have the same.
+  explicit Sessions(const api::SessionLimits& limits) : limits_(limits) {}
+
   // Reads what the engine holds; after construction, after a snapshot was loaded.
   Status load(engine::Engine& engine);
 
@@ -42,6 +46,7 @@ class Sessions {
   void forget(Draft& draft, uint64_t client);
   void touch(Draft& draft, uint64_t client, Session& session, Version now);
 
+  const api::SessionLimits limits_;
   // A mirror of what the engine holds, but for the replies.
   std::map<uint64_t, Session> by_client_;
   std::set<std::pair<Version, uint64_t>> by_use_;  // Invariant: one element per session.

@@ -9,7 +9,8 @@ namespace flux::kv {
 
 using engine::Family;
 
-StateMachine::StateMachine(GroupId group, engine::Engine& engine) : group_(group), engine_(engine), draft_(engine) {}
+StateMachine::StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions)
+    : group_(group), engine_(engine), draft_(engine), sessions_(sessions) {}
 
 Status StateMachine::load() {
   draft_.drop();

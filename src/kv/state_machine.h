@@ -48,7 +48,7 @@ struct ReadOutcome {
 class StateMachine {
  public:
   // `engine` must outlive it. Call load() before anything else.
-  StateMachine(GroupId group, engine::Engine& engine);
+  StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions = {});
 
   // Reads where the engine stands: at start, and after the engine was loaded from a snapshot.
   Status load();

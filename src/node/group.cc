@@ -37,7 +37,12 @@ LogTracer g_tracer;  // stateless
 }  // namespace
 
 Group::Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine::Engine> engine, Rng rng)
-    : host_(host), id_(id), wal_(wal), engine_(std::move(engine)), state_machine_(id, *engine_), rng_(rng) {}
+    : host_(host),
+      id_(id),
+      wal_(wal),
+      engine_(std::move(engine)),
+      state_machine_(id, *engine_, host.options().sessions),
+      rng_(rng) {}
 
 Group::~Group() {
   *alive_ = false;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/kv_service.h"
+#include "api/limits.h"
 #include "base/status.h"
 #include "base/types.h"
 #include "env/fs.h"
@@ -63,6 +64,9 @@ struct NodeOptions {
   bool wal_prefill = true;
   uint64_t rocksdb_cache_bytes = 256_MiB;
   uint64_t rocksdb_write_buffer_bytes = 128_MiB;
+
+  // Decide what commands do, so they are the same at every node of a cluster.
+  api::SessionLimits sessions;
 
   bool check_invariants = false;
 };
