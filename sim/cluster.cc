@@ -35,6 +35,11 @@ Knobs Knobs::draw(Rng rng) {
   knobs.write_max = micros(50, 500);
   knobs.sync_max = micros(200, 8'000);
   knobs.background_max = micros(1'000, 60'000);
+  if (rng.chance(0.7)) {
+    node.sessions.sessions_max = rng.between(2, 12);
+    node.sessions.window = rng.between(1, 8);
+    node.sessions.idle_max = Millis(static_cast<int64_t>(rng.between(2'000, 20'000)));
+  }
   return knobs;
 }
 

@@ -1,10 +1,11 @@
-// Goal: a seed tells one story, a few seeds are clean, and a record that lacks an acknowledged write is found out.
-// Thousands of seeds are fluxsim's to run.
+// Goal: a seed tells one story, a few seeds are clean, and a record that lacks an acknowledged write is found out, as
+// is a request that took effect twice. Thousands of seeds are fluxsim's to run.
 #include <gtest/gtest.h>
 
 #include <fstream>
 #include <string>
 
+#include "exactly_once.h"
 #include "trial.h"
 
 namespace flux::sim {
@@ -62,6 +63,31 @@ TEST(Sim, a_fault_that_is_left_out_does_not_happen) {
   const Outcome outcome = run_trial(options);
   EXPECT_EQ(outcome.problem, "");
   EXPECT_EQ(outcome.faults, FaultCounts{});
+}
+
+TEST(ExactlyOnce, finds_what_took_effect_twice_or_never) {
+  std::vector<std::string> problems;
+  ExactlyOnce sessions(2, [&](std::string problem) { problems.push_back(std::move(problem)); });
+  sessions.called({.client = 1, .sequence = 1}, {{history::Kind::kAppend, "l", "a,"}, {history::Kind::kAdd, "k", "5"}});
+  sessions.called({.client = 2, .sequence = 1}, {{history::Kind::kAppend, "l", "b,"}, {history::Kind::kAdd, "k", "2"}});
+  sessions.check_list("l", "");
+  sessions.check_list("l", "b,a,");
+  sessions.check_counter("k", "5");
+  EXPECT_TRUE(problems.empty());
+  sessions.check_list("l", "a,b,a,");
+  sessions.check_list("l", "c,");
+  sessions.check_counter("k", "8");
+  EXPECT_EQ(problems.size(), 3u);
+  const api::WriteReply answer{.position = {.index = Index(3)}};
+  sessions.answered({.client = 1, .sequence = 1}, answer);
+  sessions.check_list("l", "b,");
+  sessions.check_counter("k", "2");
+  EXPECT_EQ(problems.size(), 5u);
+  sessions.answered({.client = 1, .sequence = 1}, answer);
+  EXPECT_EQ(problems.size(), 5u);
+  sessions.answered({.client = 1, .sequence = 1}, {.position = {.index = Index(4)}});
+  sessions.answered({.client = 1, .sequence = 1}, {.status = Status(ErrorCode::kStaleRequest, "")});
+  EXPECT_EQ(problems.size(), 7u);
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ class Trial {
       const Result<uint64_t> hash = group->engine().state_hash();
       if (!hash.ok()) return cluster_.report(hash.status().to_string());
       world_.say("n{}: state {:016x} at {}", i + 1, *hash, group->core().applied_index());
+      if (!expected) workload_.check_sessions(*group);
       if (expected && *expected != *hash) {
         return cluster_.report(fmt::format("n{} holds another state than the others: {}", i + 1, describe()));
       }
@@ -260,8 +261,10 @@ std::string describe_seed(uint64_t seed) {
   const Draws draws = draw(seed);
   const node::NodeOptions& node = draws.knobs.node;
   return fmt::format(
-      "{} nodes, {} clients, {}, segments of {} KiB, snapshots after {} bytes, election timeout {} ms; faults: {}",
-      draws.knobs.size, draws.workload.clients,
+      "{} nodes, {} clients, {} sessions (at most {}, window {}), {}, segments of {} KiB, snapshots after {} bytes, "
+      "election timeout {} ms; faults: {}",
+      draws.knobs.size, draws.workload.clients, draws.workload.session_clients, node.sessions.sessions_max,
+      node.sessions.window,
       node.read_consistency == api::Consistency::kLease ? fmt::format("leases (drift {} ppm)", node.clock_drift_ppm_max)
                                                         : std::string("linearizable reads"),
       node.wal_segment_bytes / 1024, node.snapshot_log_bytes, node.election_timeout_min.count() / 1000,

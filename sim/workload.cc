@@ -2,9 +2,11 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "client.h"
+#include "session_client.h"
 
 namespace flux::sim {
 namespace {
@@ -41,13 +43,22 @@ WorkloadOptions WorkloadOptions::draw(Rng rng) {
   options.keys = rng.between(1, 3);
   options.give_up_max = Micros(static_cast<int64_t>(rng.between(500'000, 8'000'000)));
   options.reads = 0.2 + 0.5 * rng.unit();
+  options.session_clients = rng.below(4);
   return options;
 }
 
 Workload::Workload(World& world, Cluster& cluster, const WorkloadOptions& options, Rng rng)
-    : world_(world), cluster_(cluster), options_(options), rng_(rng) {
+    : world_(world),
+      cluster_(cluster),
+      options_(options),
+      rng_(rng),
+      exactly_once_(cluster.knobs().node.sessions.window,
+                    [this](std::string problem) { cluster_.report(std::move(problem)); }) {
   for (size_t i = 0; i < options_.clients; ++i) {
     clients_.push_back(std::make_unique<Client>(*this, i + 1, rng_.fork()));
+  }
+  for (size_t i = 0; i < options_.session_clients; ++i) {
+    session_clients_.push_back(std::make_unique<SessionClient>(*this, 51 + i, rng_.fork()));
   }
 }
 
@@ -55,22 +66,38 @@ Workload::~Workload() = default;
 
 void Workload::start() {
   for (const auto& client : clients_) client->start();
+  for (const auto& client : session_clients_) client->start();
 }
 
 bool Workload::idle() const {
-  for (const auto& client : clients_) {
-    if (!client->idle()) return false;
-  }
-  return true;
+  return std::all_of(clients_.begin(), clients_.end(), [](const auto& client) { return client->idle(); }) &&
+         std::all_of(session_clients_.begin(), session_clients_.end(),
+                     [](const auto& client) { return client->idle(); });
 }
 
 void Workload::audit(size_t node, std::function<void(bool)> done) {
   std::vector<Request> requests;
-  for (const char type : {'s', 'c', 'a', 'e'}) {
+  for (const char type : {'s', 'c', 'a', 'e', 'k', 'l'}) {
     for (uint64_t slot = 0; slot < options_.keys; ++slot) requests.push_back(get(0, key_name(type, slot)));
   }
   clients_.push_back(std::make_unique<Client>(*this, 100 + clients_.size(), rng_.fork()));
   clients_.back()->audit(node, std::move(requests), std::move(done));
+}
+
+void Workload::check_sessions(node::Group& group) {
+  kv::ReadOutcome outcome;
+  Rng unused(0);
+  const auto check = [&](Kind kind, char type, void (ExactlyOnce::*holds)(const std::string&, std::string_view) const) {
+    for (const std::string& key : exactly_once_.keys(kind)) {
+      if (key.front() != type) continue;
+      const std::string_view keys[] = {key};
+      group.state_machine().read({.what = api::GetRequest{.keys = keys}}, WallMillis(0), unused, outcome);
+      const api::Item& item = outcome.items.front();
+      (exactly_once_.*holds)(key, item.found ? item.value : std::string_view());
+    }
+  };
+  check(Kind::kAppend, 'l', &ExactlyOnce::check_list);
+  check(Kind::kAdd, 'k', &ExactlyOnce::check_counter);
 }
 
 // --- Requests --------------------------------------------------------------------------------------------------------

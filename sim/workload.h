@@ -1,4 +1,5 @@
-// Clients that speak RESP to the nodes' production doors and write down what they did and were told.
+// Clients that speak RESP to the nodes' production doors, and clients with sessions at the narrow waist behind them.
+// All write down what they did and were told.
 #pragma once
 
 #include <deque>
@@ -9,11 +10,13 @@
 #include <vector>
 
 #include "cluster.h"
+#include "exactly_once.h"
 #include "history/operation.h"
 
 namespace flux::sim {
 
 class Client;
+class SessionClient;
 
 struct WorkloadOptions {
   size_t clients = 4;
@@ -23,6 +26,7 @@ struct WorkloadOptions {
   Micros give_up_max = Millis(5000);
   double reads = 0.4;
   double retry = 0.5;  // of what ended with an unknown outcome
+  size_t session_clients = 0;
   // How far wall clocks may be from each other; expiry is as exact as they are.
   Micros wall_error_max{0};
 
@@ -52,11 +56,15 @@ class Workload {
   // Reads the newest keys through a node, then calls `done` with whether all were answered.
   void audit(size_t node, std::function<void(bool)> done);
 
+  // The keys that are written through sessions only hold what the clients were promised.
+  void check_sessions(node::Group& group);
+
   const history::History& history() const { return history_; }
   const WorkloadCounts& counts() const { return counts_; }
 
  private:
   friend class Client;
+  friend class SessionClient;
   enum class Form : uint8_t { kOk, kValue, kFlag, kNumber, kValues };
   // One request: its bytes, how to read the answer, and the operations it stands for in the history.
   struct Request {
@@ -86,6 +94,8 @@ class Workload {
   history::History history_;
   std::map<std::string, int64_t> gone_by_;  // values that nobody may see after then
   std::vector<std::unique_ptr<Client>> clients_;
+  ExactlyOnce exactly_once_;
+  std::vector<std::unique_ptr<SessionClient>> session_clients_;
   WorkloadCounts counts_;
   uint64_t values_ = 0;
   int64_t peace_since_us_ = INT64_MAX;
