@@ -15,6 +15,7 @@ void Invariants::applied(node::Group& group, const Entry& entry) {
   Applied& known = entries_[at];
   if (known.first == kNobody) {
     known = {.term = entry.term, .hash = hash, .first = node};
+    if (Status status = replay_.apply(entry); !status.ok()) report_(status.with("the replay").to_string());
     return;
   }
   if (known.term == entry.term && known.hash == hash) return;
@@ -34,6 +35,7 @@ void Invariants::stepped(node::Group& group) {
                         before.applied));
   }
   if (core.role() == raft::Role::kLeader) check_leader(core, same ? before : Seen{});
+  if (before.applied != core.applied_index()) check_state(group);
   if (before.role != core.role()) ++role_changes_;
   before = {.group = &group,
             .running = true,
@@ -43,6 +45,17 @@ void Invariants::stepped(node::Group& group) {
             .persisted = core.persisted_index(),
             .membership = core.membership_index(),
             .role = core.role()};
+}
+
+// A state is a function of the log: whatever snapshots and restarts it has been through, it is what the log from its
+// first entry on makes.
+void Invariants::check_state(node::Group& group) {
+  const Index applied = group.state_machine().applied().index;
+  const std::optional<uint64_t> expected = replay_.hash_at(applied);
+  if (!expected) return;
+  const Result<uint64_t> hash = group.engine().state_hash();
+  if (hash.ok() && *hash == *expected) return;
+  report_(fmt::format("node {} holds another state at {} than its log makes", group.core().id(), applied));
 }
 
 void Invariants::check_leader(const raft::Core& core, const Seen& before) {

@@ -10,6 +10,7 @@
 #include "node/group.h"
 #include "node/observer.h"
 #include "raft/update.h"
+#include "replay.h"
 
 namespace flux::sim {
 
@@ -18,7 +19,9 @@ class Invariants final : public node::Observer {
   using Report = std::function<void(std::string)>;
   // A replica has stopped although its process goes on.
   using Halted = std::function<void(NodeId, const Status&)>;
-  Invariants(Report report, Halted halted) : report_(std::move(report)), halted_(std::move(halted)) {}
+  // `replay` is given every entry once.
+  Invariants(Replay& replay, Report report, Halted halted)
+      : replay_(replay), report_(std::move(report)), halted_(std::move(halted)) {}
 
   void applied(node::Group& group, const Entry& entry) override;
   void stepped(node::Group& group) override;
@@ -51,6 +54,9 @@ class Invariants final : public node::Observer {
   };
   void check_leader(const raft::Core& core, const Seen& before);
 
+  void check_state(node::Group& group);
+
+  Replay& replay_;
   const Report report_;
   const Halted halted_;
   std::vector<Applied> entries_;  // by index

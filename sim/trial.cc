@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "history/linearizability.h"
@@ -45,8 +46,10 @@ class Trial {
       : options_(options),
         minority_(draws.minority),
         world_(draws.world),
-        invariants_([this](std::string problem) { cluster_.report(std::move(problem)); },
-                    [this](NodeId node, const Status& why) { on_halted(node, why); }),
+        replay_(draws.knobs.node.sessions),
+        invariants_(
+            replay_, [this](std::string problem) { cluster_.report(std::move(problem)); },
+            [this](NodeId node, const Status& why) { on_halted(node, why); }),
         cluster_(narrated(world_), std::move(draws.knobs), invariants_),
         workload_(world_, cluster_, draws.workload, Rng(draws.clients)),
         faults_(world_, cluster_, without(draws.plan), Rng(draws.faults)) {
@@ -149,7 +152,10 @@ class Trial {
   }
 
   void compare_states() {
-    std::optional<uint64_t> expected;
+    if (Status status = replay_.check_snapshot(); !status.ok()) return cluster_.report(status.to_string());
+    const Result<uint64_t> expected = replay_.state_hash();
+    if (!expected.ok()) return cluster_.report(expected.status().to_string());
+    bool checked = false;
     for (size_t i = 0; i < cluster_.hosts(); ++i) {
       if (!is_member(i)) continue;
       node::Group* const group = invariants_.group_of(cluster_.node_id(i));
@@ -157,11 +163,10 @@ class Trial {
       const Result<uint64_t> hash = group->engine().state_hash();
       if (!hash.ok()) return cluster_.report(hash.status().to_string());
       world_.say("n{}: state {:016x} at {}", i + 1, *hash, group->core().applied_index());
-      if (!expected) workload_.check_sessions(*group);
-      if (expected && *expected != *hash) {
-        return cluster_.report(fmt::format("n{} holds another state than the others: {}", i + 1, describe()));
+      if (*expected != *hash) {
+        return cluster_.report(fmt::format("n{} holds another state than the log makes: {}", i + 1, describe()));
       }
-      expected = *hash;
+      if (!std::exchange(checked, true)) workload_.check_sessions(*group);
     }
   }
 
@@ -240,6 +245,7 @@ class Trial {
   const TrialOptions& options_;
   Rng minority_;
   World world_;
+  Replay replay_;
   Invariants invariants_;
   Cluster cluster_;
   Workload workload_;

@@ -1,0 +1,72 @@
+#include "replay.h"
+
+#include <fmt/core.h>
+
+#include "engine/memory/memory_engine.h"
+#include "engine/snapshot_file.h"
+#include "env/testing/fake_fs.h"
+#include "raft/membership.h"
+
+namespace flux::sim {
+namespace {
+
+// The state is summed up at every so many entries, and the newest few sums are kept for replicas that are late.
+constexpr uint64_t kHashEvery = 16;
+constexpr size_t kHashesMax = 64;
+
+}  // namespace
+
+Replay::Replay(const api::SessionLimits& sessions)
+    : sessions_(sessions),
+      engine_(engine::make_memory_engine({.hash_seed = 1})),
+      machine_(GroupId(1), *engine_, sessions) {
+  FLUX_CHECK(machine_.load().ok());
+}
+
+Status Replay::apply(const Entry& entry) {
+  if (entry.index != applied() + 1) {
+    return Status(ErrorCode::kCorruption, fmt::format("{} is applied after {}", entry.id(), applied()));
+  }
+  FLUX_RETURN_IF_ERROR(machine_.apply(entry, nullptr));
+  if (entry.type == EntryType::kConfig) {
+    FLUX_TRY(const raft::ConfigRecord record, raft::decode_config(entry.data.view()));
+    std::string bytes;
+    Encoder encoder(bytes);
+    raft::encode(encoder, record.membership);
+    machine_.put_system("membership", bytes);
+  }
+  FLUX_RETURN_IF_ERROR(machine_.commit());
+  if (entry.index.value() % kHashEvery != 0) return {};
+  FLUX_TRY(const uint64_t hash, state_hash());
+  hashes_.emplace(entry.index, hash);
+  if (hashes_.size() > kHashesMax) hashes_.erase(hashes_.begin());
+  return {};
+}
+
+std::optional<uint64_t> Replay::hash_at(Index index) const {
+  if (index.value() % kHashEvery != 0) return std::nullopt;
+  const auto found = hashes_.find(index);
+  if (found == hashes_.end()) return std::nullopt;
+  return found->second;
+}
+
+Status Replay::check_snapshot() {
+  env::testing::FakeFs fs;
+  FLUX_RETURN_IF_ERROR(fs.create_dirs("/replay"));
+  const std::unique_ptr<engine::Snapshot> snapshot = engine_->snapshot();
+  FLUX_RETURN_IF_ERROR(engine::save_snapshot(*snapshot, fs, "/replay", "state", "").status());
+  FLUX_TRY(const std::unique_ptr<engine::SnapshotReader> reader, engine::SnapshotReader::open(fs, "/replay/state"));
+  const std::unique_ptr<engine::Engine> copy = engine::make_memory_engine({.hash_seed = 2});
+  FLUX_RETURN_IF_ERROR(copy->load(*reader));
+  kv::StateMachine machine(GroupId(1), *copy, sessions_);
+  FLUX_RETURN_IF_ERROR(machine.load());
+  FLUX_TRY(const uint64_t ours, state_hash());
+  FLUX_TRY(const uint64_t theirs, copy->state_hash());
+  const bool same = machine.applied() == machine_.applied() && machine.last_version() == machine_.last_version() &&
+                    machine.session_count() == machine_.session_count() && machine.key_count() == machine_.key_count();
+  if (same && ours == theirs) return {};
+  return Status(ErrorCode::kCorruption, fmt::format("the state {:x} at {} is {:x} at {} in a snapshot", ours,
+                                                    machine_.applied(), theirs, machine.applied()));
+}
+
+}  // namespace flux::sim
