@@ -1,14 +1,15 @@
 // What must hold between the nodes of a cluster at every moment. Each core checks itself (src/raft/invariants.h); this
-// looks at all of them together, after every turn in which a group did something.
+// looks at all of them together, after every turn in which a group did something, and at what they say to each other.
 #pragma once
 
 #include <functional>
 #include <map>
 #include <string>
-#include <vector>
 
+#include "log_oracle.h"
 #include "node/group.h"
 #include "node/observer.h"
+#include "promises.h"
 #include "raft/update.h"
 #include "replay.h"
 
@@ -20,11 +21,17 @@ class Invariants final : public node::Observer {
   // A replica has stopped although its process goes on.
   using Halted = std::function<void(NodeId, const Status&)>;
   // `replay` is given every entry once.
-  Invariants(Replay& replay, Report report, Halted halted)
-      : replay_(replay), report_(std::move(report)), halted_(std::move(halted)) {}
+  Invariants(Replay& replay, const api::SessionLimits& sessions, const Report& report, Halted halted)
+      : replay_(replay),
+        sessions_(sessions),
+        report_(report),
+        halted_(std::move(halted)),
+        oracle_(report),
+        promises_(report) {}
 
   void applied(node::Group& group, const Entry& entry) override;
   void stepped(node::Group& group) override;
+  void sending(node::Group& group, const raft::Message& message) override;
 
   // The process of a node has ended: its next one may begin further back.
   void ended(NodeId node) { seen_[node].running = false; }
@@ -32,16 +39,11 @@ class Invariants final : public node::Observer {
   node::Group* group_of(NodeId node) { return seen_[node].running ? seen_[node].group : nullptr; }
 
   // The newest index that any node has applied.
-  Index newest() const { return Index(entries_.empty() ? 0 : entries_.size() - 1); }
+  Index newest() const { return oracle_.newest(); }
   uint64_t leaders() const { return leaders_.size(); }
   uint64_t role_changes() const { return role_changes_; }
 
  private:
-  struct Applied {
-    Term term;
-    uint64_t hash = 0;
-    NodeId first;  // who applied it first
-  };
   struct Seen {
     node::Group* group = nullptr;
     bool running = false;
@@ -50,17 +52,21 @@ class Invariants final : public node::Observer {
     Index applied;
     Index persisted;
     Index membership;
+    EntryId base;
+    EntryId last;
     raft::Role role = raft::Role::kFollower;
   };
   void check_leader(const raft::Core& core, const Seen& before);
-
+  void check_leases(const raft::Core& leader);
   void check_state(node::Group& group);
 
   Replay& replay_;
+  const api::SessionLimits sessions_;
   const Report report_;
   const Halted halted_;
-  std::vector<Applied> entries_;  // by index
-  std::map<NodeId, Seen> seen_;   // of a node that is down: when it was last seen
+  LogOracle oracle_;
+  Promises promises_;
+  std::map<NodeId, Seen> seen_;  // of a node that is down: when it was last seen
   std::map<Term, NodeId> leaders_;
   uint64_t role_changes_ = 0;
 };

@@ -48,7 +48,7 @@ class Trial {
         world_(draws.world),
         replay_(draws.knobs.node.sessions),
         invariants_(
-            replay_, [this](std::string problem) { cluster_.report(std::move(problem)); },
+            replay_, draws.knobs.node.sessions, [this](std::string problem) { cluster_.report(std::move(problem)); },
             [this](NodeId node, const Status& why) { on_halted(node, why); }),
         cluster_(narrated(world_), std::move(draws.knobs), invariants_),
         workload_(world_, cluster_, draws.workload, Rng(draws.clients)),

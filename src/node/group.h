@@ -100,6 +100,8 @@ class Group final : public raft::LogReader {
   kv::StateMachine& state_machine() { return state_machine_; }
   engine::Engine& engine() { return *engine_; }
   const Status& halt_reason() const { return halted_; }
+  // Whether it would serve reads now without asking anybody.
+  bool holds_lease() const { return leads() && core_->lease_valid(host_.loop().now()); }
   bool leads() const { return core_->role() == raft::Role::kLeader; }
   api::GroupStatus status() const;
   MonoTime next_deadline() const { return core_->next_deadline(); }

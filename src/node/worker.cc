@@ -149,6 +149,7 @@ void Worker::rearm(Group& group) {
 // --- What groups ask for ---
 
 void Worker::send(GroupId group, const raft::Message& message) {
+  if (Observer* watcher = observer()) watcher->sending(*find(group), message);
   Links* links = links_to(message.to);
   if (links == nullptr) return;
   net::PeerLink& link = std::holds_alternative<raft::Append>(message.body) ? *links->entries : *links->messages;

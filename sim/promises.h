@@ -1,0 +1,37 @@
+// What replicas have told each other they will keep. A promise that is not durable when it leaves is found after the
+// next power cut, on the disk of whoever made it.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+
+#include "raft/core.h"
+
+namespace flux::sim {
+
+class Promises {
+ public:
+  using Report = std::function<void(std::string)>;
+  explicit Promises(Report report) : report_(std::move(report)) {}
+
+  // A message leaves its node.
+  void sending(const raft::Core& core, const raft::Message& message);
+  // The first step of a process.
+  void check_restart(const raft::Core& core);
+  // Every step: what a later leader has replaced is no longer promised.
+  void withdraw_truncated(const raft::Core& core);
+
+ private:
+  struct Promised {
+    Term term;                     // nothing is said under an older one
+    std::map<Term, NodeId> votes;  // one a term, for ever
+    EntryId log;                   // acknowledged up to here
+  };
+  void voted(NodeId voter, Term term, NodeId candidate);
+
+  const Report report_;
+  std::map<NodeId, Promised> promised_;
+};
+
+}  // namespace flux::sim
