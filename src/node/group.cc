@@ -320,7 +320,6 @@ void Group::apply_entry(const Entry& entry) {
   if (!awaited) return;
   std::vector<WriteWaiter> lost;
   std::vector<WriteWaiter> waiters = waiters_.resolve(entry.id(), lost);
-  if (!lost.empty()) FLUX_PROBE("another leader's entry took the place of a write");
   // The entry that carried these was replaced by another leader's: it will never be applied.
   refuse(std::move(lost), Status(ErrorCode::kUnavailable, "the leader changed before the write was replicated"));
   // A change of the membership has no commands: that it is applied is the answer.

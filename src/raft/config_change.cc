@@ -107,7 +107,6 @@ void Core::on_config_committed() {
 // A leader that removed itself has done its last duty. It tells the others that the change is committed and asks the
 // one that is furthest along to take over at once.
 void Core::step_down_removed() {
-  FLUX_PROBE("a leader has removed itself");
   trace("the change that removes us is committed -> step down");
   for (auto& [node, peer] : progress_) send_heartbeat(node, peer, false);
   if (const NodeId successor = best_successor(); successor != kNobody) {

@@ -34,7 +34,6 @@ void Core::campaign() {
   if (role_ == Role::kLeader || !electable()) return;
   if (options_.leader_lease && hears_leader()) {
     // Our promise to the last leader binds our own candidacy too.
-    FLUX_PROBE("a candidate waits for the lease of the last leader");
     trace("promise to the last leader still binds -> wait");
     election_deadline_ = *leader_heard_ + options_.election_timeout_min;
     return;

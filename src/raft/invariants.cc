@@ -115,6 +115,8 @@ void InvariantChecker::check_change(const Core& core) const {
   FLUX_CHECK(before.last.index <= core.last_index());
   if (before.last.index >= core.log_.base().index) FLUX_CHECK(core.log_.contains(before.last));
   FLUX_CHECK(before.round <= core.round_);
+  // It commits entries of earlier terms only along with one of its own (paper, section 5.4.2).
+  if (before.commit.index < core.commit_) FLUX_CHECK(core.log_.term_at(core.commit_) == core.term_);
   for (const auto& [node, peer] : core.progress_) {
     const auto known = before.peers.find(node);
     if (known == before.peers.end() || known->second.since != peer.since) continue;
