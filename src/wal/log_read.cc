@@ -111,13 +111,14 @@ Status Log::read_from_disk(const std::vector<DiskRead>& reads, std::vector<Entry
       end_offset = reads[end].offset + reads[end].bytes;
       ++end;
     }
-    FLUX_TRY(const std::string bytes, front.segment->file->read_at(front.offset, end_offset - front.offset));
+    FLUX_TRY(std::string bytes, front.segment->file->read_at(front.offset, end_offset - front.offset));
+    // Recovery reads what a torn write has left of a file in the same way, and takes a record whose checksum agrees.
+    bytes.resize(end_offset - front.offset, '\0');
     for (; begin < end; ++begin) {
       const DiskRead& read = reads[begin];
       const size_t at = static_cast<size_t>(read.offset - front.offset);
-      std::optional<RecordView> record;
-      if (at + read.bytes <= bytes.size())
-        record = decode_record(std::string_view(bytes).substr(at, read.bytes), read.salt);
+      const std::optional<RecordView> record =
+          decode_record(std::string_view(bytes).substr(at, read.bytes), read.salt);
       Entry& entry = entries[read.entry];
       if (!record || record->type != RecordType::kEntry || record->group != read.group ||
           Index(record->index) != entry.index) {

@@ -86,6 +86,29 @@ TEST_F(WalDamageTest, S03_torn_tail_every_offset) {
   }
 }
 
+// The last bytes of an entry are zeros, and a write that was torn leaves a file that ends before them.
+TEST_F(WalDamageTest, a_file_may_end_where_zeros_begin) {
+  options.prefill = false;
+  open();
+  append(1, 1, 1, {"one", std::string("x\0\0\0", 4)});
+  commit();
+  crash();
+  const std::string before = fs.contents(segment(1));
+  const uint64_t end = before.find_last_not_of('\0') + 1;
+  for (uint64_t size = end; size <= end + 4; ++size) {
+    const std::unique_ptr<FakeFs> torn = fs.clone();
+    torn->cut(segment(1), size);
+    Result<std::unique_ptr<Wal>> opened = Wal::open(*torn, "wal", options);
+    ASSERT_TRUE(opened.ok()) << opened.status().to_string();
+    wal = std::move(opened).value();
+    ASSERT_EQ(state(1).last.index, Index(2));
+    const Result<std::vector<Entry>> entries = wal->read(GroupId(1), Index(1), Index(2), 1000);
+    ASSERT_TRUE(entries.ok()) << entries.status().to_string();
+    EXPECT_EQ((*entries)[1].data.view(), std::string_view("x\0\0\0", 4));
+    wal.reset();
+  }
+}
+
 // S04, F22, F27: every byte of every batch but the last, one at a time.
 TEST_F(WalDamageTest, S04_midlog_corruption) {
   write_story();
