@@ -408,6 +408,33 @@ TEST(Scenario, D09_nothing_revives_under_a_slower_clock) {
   EXPECT_EQ(nodes.get(slow, "k", api::Consistency::kStale).value, std::nullopt);
 }
 
+// The leader wrote down who is to be added, and was lost before it could change the membership.
+TEST(Scenario, an_addition_that_broke_off_can_be_tried_again_or_undone) {
+  Nodes nodes(41, 3);
+  const size_t leader = nodes.wait_leader();
+  const auto half_added = [&](uint64_t id, const std::string& name, const std::string& address) {
+    const std::string value = node::encode_node_record({.id = NodeId(id), .name = name, .peer_address = address});
+    const std::string key = node::node_record_name(NodeId(id));
+    EXPECT_TRUE(nodes.write(leader, {api::PutMeta{.name = key, .value = value}}).status.ok());
+  };
+  half_added(4, "n4", "10.0.0.4:7380");
+  api::MemberChange add{.action = api::MemberAction::kAddVoter};
+  add.record.name = "n4";
+  add.record.peer_address = "10.0.0.4:7380";
+  EXPECT_TRUE(nodes.change_member(leader, add).ok());
+  EXPECT_TRUE(nodes.group(leader).core().membership().contains(NodeId(4)));
+  EXPECT_EQ(nodes.change_member(leader, add).code(), ErrorCode::kAlreadyExists);
+
+  half_added(5, "n5", "10.0.0.5:7380");
+  const api::MemberChange remove{.action = api::MemberAction::kRemove, .node = NodeId(5), .record = {}};
+  EXPECT_TRUE(nodes.change_member(leader, remove).ok());
+  EXPECT_EQ(nodes.change_member(leader, remove).code(), ErrorCode::kNotFound);
+  add.record.name = "n5";
+  add.record.peer_address = "10.0.0.5:7380";
+  EXPECT_TRUE(nodes.change_member(leader, add).ok());
+  EXPECT_TRUE(nodes.group(leader).core().membership().contains(NodeId(6))) << "an id is never given out again";
+}
+
 // --- Leases ----------------------------------------------------------------------------------------------------------
 
 // A node is held up between the moment its lease was good and the moment it answers: it asks a quorum instead.

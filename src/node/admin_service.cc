@@ -182,6 +182,12 @@ void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigCh
               });
 }
 
+// What the membership says may be undone as long as it is not committed: nobody is told that somebody is in or out.
+Status membership_settled(const Group& group) {
+  if (group.core().membership_index() <= group.core().commit_index()) return {};
+  return {ErrorCode::kPrecondition, "another membership change is not committed; try again"};
+}
+
 void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, api::AdminDone done) {
   const Result<env::Address> address = env::Address::parse(change.record.peer_address);
   if (!address.ok()) return done(address.status());
@@ -192,7 +198,14 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
   }
   if (change.record.name.empty())
     return done(Status(ErrorCode::kInvalidArgument, "a member needs a name: NAME=HOST:PORT"));
+  if (Status status = membership_settled(group); !status.ok()) return done(std::move(status));
+  NodeId again = kNobody;
   for (const api::NodeRecord& record : node.directory().all()) {
+    // Its record was written, but the change of the membership did not follow: this is another try.
+    if (record.name == change.record.name && !group.core().membership().contains(record.id)) {
+      again = record.id;
+      continue;
+    }
     if (record.name == change.record.name) {
       return done(
           Status(ErrorCode::kAlreadyExists, fmt::format("node {} is called '{}' already", record.id, record.name)));
@@ -203,17 +216,29 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
     }
   }
   api::NodeRecord record = change.record;
-  record.id = next_node_id(node, group);
+  record.id = again != kNobody ? again : next_node_id(node, group);
   const auto kind = change.action == api::MemberAction::kAddVoter ? raft::ConfigStepKind::kAddVoter
                                                                   : raft::ConfigStepKind::kAddLearner;
   put_record_then(group, record, {.steps = {{.kind = kind, .node = record.id}}, .context = {}}, std::move(done));
 }
 
+// A node that is no member: its record says that it is gone, and lets peers refuse its greetings.
+void forget_node(Group& group, NodeId target, api::AdminDone done) {
+  const std::string name = node_record_name(target);
+  const std::string removed = encode_node_record({.id = target});
+  const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
+  // Whether or not it can be written, the membership is what was asked for.
+  group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
+}
+
 // `until`: how long voters that were not heard yet are waited for; a leader that is new has heard nobody.
 void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, api::AdminDone done) {
   if (!group.leads()) return done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
+  if (Status status = membership_settled(group); !status.ok()) return done(std::move(status));
   const raft::Membership& membership = group.core().membership();
   if (!membership.contains(target)) {
+    // One that was to be added and never became a member leaves nothing behind.
+    if (node.directory().find(target)) return forget_node(group, target, std::move(done));
     return done(Status(ErrorCode::kNotFound, fmt::format("node {} is not a member of group {}", target, group.id())));
   }
   // Whoever is left must be able to decide: a removal that leaves a majority of silent voters would stop the group.
@@ -245,11 +270,7 @@ void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, 
   }
   api::AdminDone forget = [&group, target, done = std::move(done)](const Status& status) mutable {
     if (!status.ok()) return done(status);
-    const std::string name = node_record_name(target);
-    const std::string removed = encode_node_record({.id = target});
-    const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
-    // The change itself is committed; the record only lets peers refuse the node's greetings.
-    group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
+    forget_node(group, target, std::move(done));
   };
   group.change_config({.steps = {{.kind = raft::ConfigStepKind::kRemove, .node = target}}, .context = {}},
                       std::move(forget));
