@@ -6,6 +6,12 @@
 #include <set>
 
 namespace flux::sim {
+namespace {
+
+constexpr size_t kImagesKept = 3;
+constexpr size_t kSectorsKept = 400;
+
+}  // namespace
 
 Knobs Knobs::draw(Rng rng) {
   const auto micros = [&](uint64_t low, uint64_t high) { return Micros(static_cast<int64_t>(rng.between(low, high))); };
@@ -60,9 +66,30 @@ Cluster::~Cluster() {
 
 size_t Cluster::add_host() {
   hosts_.push_back(std::make_unique<Host>());
+  if (keep_sectors_) hosts_.back()->fs->keep_replaced(kSectorsKept);
   const auto bound = static_cast<uint64_t>(knobs_.drift_ppm_max);
   hosts_.back()->clock.drift_ppm = static_cast<int64_t>(world_.rng().between(0, 2 * bound)) - knobs_.drift_ppm_max;
   return hosts() - 1;
+}
+
+size_t Cluster::count_in_use() const {
+  return static_cast<size_t>(std::count_if(hosts_.begin(), hosts_.end(), [](const auto& h) { return !h->retired; }));
+}
+
+void Cluster::damage(size_t i) {
+  hosts_[i]->damaged = true;
+  invariants_.damaged(hosts_[i]->id);
+}
+
+void Cluster::watch_disks(bool images, bool sectors) {
+  keep_images_ = images;
+  keep_sectors_ = sectors;
+  for (const auto& host : hosts_) host->fs->keep_replaced(sectors ? kSectorsKept : 0);
+}
+
+void Cluster::set_disk(size_t i, std::unique_ptr<env::testing::FakeFs> fs) {
+  FLUX_CHECK(hosts_[i]->loop == nullptr);
+  hosts_[i]->fs = std::move(fs);
 }
 
 size_t Cluster::count_up() const {
@@ -98,8 +125,14 @@ void Cluster::make_process(size_t i) {
 }
 
 void Cluster::start(size_t i) {
-  if (hosts_[i]->loop != nullptr || retired(i)) return;
-  const Result<bool> known = i < knobs_.size ? Result<bool>(true) : node::has_identity(hosts_[i]->fs, "/data");
+  Host& host = *hosts_[i];
+  if (host.loop != nullptr || retired(i)) return;
+  if (keep_images_ && !damaged(i)) {
+    host.images.push_back(host.fs->clone());
+    host.images.back()->crash(env::testing::CrashPolicy::drop_all());
+    if (host.images.size() > kImagesKept) host.images.pop_front();
+  }
+  const Result<bool> known = i < knobs_.size ? Result<bool>(true) : node::has_identity(*hosts_[i]->fs, "/data");
   if (known.ok() && !*known) return join(i);
   world_.say("start n{}", i + 1);
   make_process(i);
@@ -134,7 +167,7 @@ void Cluster::launch(size_t i, const node::JoinTicket* ticket) {
   Host& host = *hosts_[i];
   host.ending = false;
   Result<std::unique_ptr<node::Node>> node =
-      node::Node::start({.fs = host.fs,
+      node::Node::start({.fs = *host.fs,
                          .network = network_,
                          .loops = {host.loop.get()},
                          .log_executor = *host.log_executor,
@@ -157,7 +190,7 @@ void Cluster::launch(size_t i, const node::JoinTicket* ticket) {
 void Cluster::failed(size_t i, const Status& why) {
   Host& host = *hosts_[i];
   world_.say("n{} cannot go on: {}", i + 1, why.to_string());
-  if (host.failures == 0) report(fmt::format("n{}: {}", i + 1, why.to_string()));
+  if (host.failures == 0 && !host.damaged) report(fmt::format("n{}: {}", i + 1, why.to_string()));
   if (std::exchange(host.ending, true)) return;
   const SimLoop* const process = host.loop.get();
   world_.after(Micros(0), [this, i, process] {
@@ -181,13 +214,13 @@ void Cluster::end_process(size_t i) {
 }
 
 void Cluster::power_cut(size_t i, const env::testing::CrashPolicy& policy) {
-  hosts_[i]->fs.crash(policy);
+  hosts_[i]->fs->crash(policy);
   world_.set_power(host_id(i), false);
   end_process(i);
 }
 
 void Cluster::kill(size_t i) {
-  hosts_[i]->fs.kill();
+  hosts_[i]->fs->kill();
   end_process(i);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,8 +33,9 @@ struct Knobs {
 
 class Cluster {
  public:
-  // Founders, and one more host that may join.
-  static constexpr size_t kHostsMax = 7;
+  // Machines that are in use at a time, and all that there ever are: one that is retired never comes back.
+  static constexpr size_t kMembersMax = 7;
+  static constexpr size_t kHostsMax = 40;
 
   Cluster(World& world, Knobs knobs, Invariants& invariants);
   ~Cluster();
@@ -43,6 +45,7 @@ class Cluster {
   // Removed from the cluster; never started again.
   bool retired(size_t i) const { return hosts_[i]->retired; }
   size_t count_up() const;
+  size_t count_in_use() const;
   void start(size_t i);
   // What was not synced survives as `policy` says; nobody is told.
   void power_cut(size_t i, const env::testing::CrashPolicy& policy);
@@ -57,12 +60,22 @@ class Cluster {
   void expect_failure(size_t i) { ++hosts_[i]->failures; }
   void forgive(size_t i) { hosts_[i]->failures = std::max(0, hosts_[i]->failures - 1); }
   bool may_fail(size_t i) const { return hosts_[i]->failures > 0; }
+  // What is on the disk of a host is not what its node has put there: it may halt at any time, until it is retired.
+  void damage(size_t i);
+  bool damaged(size_t i) const { return hosts_[i]->damaged; }
   // A node that could not go on: its process ends, if a failure was to be expected.
   void failed(size_t i, const Status& why);
 
   node::Node& node(size_t i) { return *hosts_[i]->node; }
   SimLoop& loop(size_t i) { return *hosts_[i]->loop; }
-  env::testing::FakeFs& fs(size_t i) { return hosts_[i]->fs; }
+  env::testing::FakeFs& fs(size_t i) { return *hosts_[i]->fs; }
+  // Remembers from now on what disks held before the last starts, and sectors that were replaced.
+  void watch_disks(bool images, bool sectors);
+  // What the disk held before some start, oldest first.
+  const std::deque<std::unique_ptr<env::testing::FakeFs>>& images(size_t i) const { return hosts_[i]->images; }
+  // For hosts that are down.
+  void set_disk(size_t i, std::unique_ptr<env::testing::FakeFs> fs);
+  void swap_disks(size_t i, size_t j) { std::swap(hosts_[i]->fs, hosts_[j]->fs); }
   // What the nodes dial each other through.
   TappedNetwork& network() { return network_; }
   Clock& clock(size_t i) { return hosts_[i]->clock; }
@@ -86,10 +99,12 @@ class Cluster {
 
  private:
   struct Host {
-    env::testing::FakeFs fs;
+    std::unique_ptr<env::testing::FakeFs> fs = std::make_unique<env::testing::FakeFs>();
+    std::deque<std::unique_ptr<env::testing::FakeFs>> images;
     Clock clock;
     NodeId id;
     bool retired = false;
+    bool damaged = false;
     int failures = 0;     // expected
     bool ending = false;  // kill() is scheduled
     std::unique_ptr<SimLoop> loop;
@@ -109,6 +124,8 @@ class Cluster {
   const Knobs knobs_;
   Invariants& invariants_;
   std::vector<std::unique_ptr<Host>> hosts_;
+  bool keep_images_ = false;
+  bool keep_sectors_ = false;
   std::string problem_;
 };
 

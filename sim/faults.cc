@@ -10,14 +10,39 @@ namespace flux::sim {
 namespace {
 
 using env::testing::CrashPolicy;
-using env::testing::FsOp;
 
-constexpr std::array<std::string_view, kFaultKinds> kNames = {
-    "power_cut",       "power_cut_deep",  "blackout",    "kill",          "kill_all",
-    "pause",           "partition",       "one_way",     "swizzle",       "slow_link",
-    "reset",           "clock_step",      "slow_disk",   "sync_fails",    "disk_full",
-    "transfer",        "add_node",        "remove_node", "lose_messages", "duplicate_messages",
-    "replay_messages", "reorder_messages"};
+constexpr std::array<std::string_view, kFaultKinds> kNames = {"power_cut",
+                                                              "power_cut_deep",
+                                                              "blackout",
+                                                              "kill",
+                                                              "kill_all",
+                                                              "pause",
+                                                              "partition",
+                                                              "one_way",
+                                                              "swizzle",
+                                                              "slow_link",
+                                                              "reset",
+                                                              "clock_step",
+                                                              "slow_disk",
+                                                              "sync_fails",
+                                                              "disk_full",
+                                                              "transfer",
+                                                              "add_node",
+                                                              "remove_node",
+                                                              "lose_messages",
+                                                              "duplicate_messages",
+                                                              "replay_messages",
+                                                              "reorder_messages",
+                                                              "rot",
+                                                              "stale_sector",
+                                                              "misdirected",
+                                                              "wipe",
+                                                              "rollback",
+                                                              "swap_disks",
+                                                              "write_error",
+                                                              "read_error"};
+
+}  // namespace
 
 Micros draw_micros(Rng& rng, uint64_t low, uint64_t high) {
   return Micros(static_cast<int64_t>(rng.between(low, high)));
@@ -34,8 +59,6 @@ CrashPolicy draw_policy(Rng& rng) {
       return CrashPolicy::random(seed);
   }
 }
-
-}  // namespace
 
 std::string_view to_string(FaultKind kind) { return kNames[static_cast<size_t>(kind)]; }
 
@@ -75,12 +98,18 @@ std::string FaultPlan::to_text() const {
 }
 
 Faults::Faults(World& world, Cluster& cluster, const FaultPlan& plan, Rng rng)
-    : world_(world), cluster_(cluster), plan_(plan), wire_(world, cluster.network(), Rng(rng.next())) {
+    : world_(world),
+      cluster_(cluster),
+      plan_(plan),
+      wire_(world, cluster.network(), Rng(rng.next())),
+      operator_(world, cluster, Rng(rng.next())) {
   for (size_t i = 0; i < kFaultKinds; ++i) rngs_.push_back(rng.fork());
 }
 
 void Faults::start() {
   if (plan_.has(FaultKind::kReplayMessages)) wire_.remember();
+  cluster_.watch_disks(plan_.has(FaultKind::kRollback),
+                       plan_.has(FaultKind::kStaleSector) || plan_.has(FaultKind::kMisdirected));
   for (size_t i = 0; i < kFaultKinds; ++i) {
     if (plan_.every[i].count() > 0) schedule(static_cast<FaultKind>(i));
   }
@@ -174,6 +203,20 @@ bool Faults::inject(FaultKind kind, Rng& rng) {
       return wire(WireFault::kReplay, victim, rng);
     case FaultKind::kReorderMessages:
       return wire(WireFault::kReorder, victim, rng);
+    case FaultKind::kRot:
+    case FaultKind::kStaleSector:
+    case FaultKind::kMisdirected:
+      return damage(kind, victim, rng);
+    case FaultKind::kWipe:
+      return wipe(victim, rng);
+    case FaultKind::kRollback:
+      return rollback(victim, rng);
+    case FaultKind::kSwapDisks:
+      return swap_disks(victim, up[rng.below(up.size())], rng);
+    case FaultKind::kWriteError:
+      return write_error(victim, rng);
+    case FaultKind::kReadError:
+      return read_error(victim, rng);
   }
   return false;
 }
@@ -307,47 +350,6 @@ bool Faults::wire(WireFault fault, size_t victim, Rng& rng) {
   return true;
 }
 
-// --- Disks -----------------------------------------------------------------------------------------------------------
-
-bool Faults::slow_disk(size_t victim, Rng& rng) {
-  const auto factor = static_cast<int64_t>(rng.between(5, 200));
-  world_.say("disk of n{} is {} times slower", victim + 1, factor);
-  cluster_.slow_disk(victim, factor);
-  after(draw_micros(rng, 100'000, 3'000'000), [this, victim] { cluster_.slow_disk(victim, 1); });
-  return true;
-}
-
-bool Faults::sync_fails(size_t victim, Rng& rng) {
-  if (cluster_.may_fail(victim)) return false;
-  world_.say("a sync will fail at n{}", victim + 1);
-  cluster_.expect_failure(victim);
-  cluster_.fs(victim).fail_once(rng.chance(0.8) ? FsOp::kSync : FsOp::kWrite, rng.between(1, 5), ErrorCode::kIo);
-  // Whoever supervises the process starts it again.
-  after(draw_micros(rng, 200'000, 2'000'000), [this, victim] {
-    cluster_.fs(victim).set_fault(nullptr);
-    if (cluster_.up(victim)) cluster_.kill(victim);
-    cluster_.forgive(victim);
-    cluster_.start(victim);
-  });
-  return true;
-}
-
-bool Faults::disk_full(size_t victim, Rng& rng) {
-  if (cluster_.may_fail(victim)) return false;
-  const uint64_t left = rng.chance(0.5) ? 0 : rng.below(100'000);
-  world_.say("disk of n{} has {} bytes left", victim + 1, left);
-  cluster_.expect_failure(victim);
-  cluster_.fs(victim).set_free_bytes(left);
-  after(draw_micros(rng, 100'000, 5'000'000), [this, victim] {
-    world_.say("disk of n{} has space again", victim + 1);
-    cluster_.fs(victim).set_free_bytes(std::nullopt);
-    cluster_.start(victim);
-    // What failed until now may be heard of a little later.
-    after(Millis(1000), [this, victim] { cluster_.forgive(victim); });
-  });
-  return true;
-}
-
 // --- Operators -------------------------------------------------------------------------------------------------------
 
 bool Faults::transfer(size_t through, Rng& rng) {
@@ -361,7 +363,7 @@ bool Faults::transfer(size_t through, Rng& rng) {
 }
 
 bool Faults::add_node(size_t through) {
-  if (cluster_.hosts() >= Cluster::kHostsMax) return false;
+  if (cluster_.hosts() >= Cluster::kHostsMax || cluster_.count_in_use() >= Cluster::kMembersMax) return false;
   const size_t host = cluster_.add_host();
   world_.say("add n{}", host + 1);
   api::MemberChange change{.action = api::MemberAction::kAddVoter};
@@ -375,10 +377,10 @@ bool Faults::add_node(size_t through) {
 }
 
 bool Faults::remove_node(size_t through, size_t victim) {
-  // What is left must be able to lose one, or a seed soon ends with a single node.
-  size_t members = 0;
-  for (size_t i = 0; i < cluster_.hosts(); ++i) members += cluster_.retired(i) ? 0u : 1u;
-  if (members < 3) return false;
+  // What is left must be able to lose one, or a seed soon ends with a single node. Nobody removes a good node while
+  // there are bad ones.
+  if (cluster_.count_in_use() < 3 || operator_.busy()) return false;
+  operator_.removal_asked();
   world_.say("remove n{}", victim + 1);
   api::MemberChange change{.action = api::MemberAction::kRemove, .node = cluster_.node_id(victim), .record = {}};
   world_.at(world_.now(), cluster_.loop(through), [this, through, victim, change] {
@@ -396,6 +398,7 @@ void Faults::stop() {
   world_.say("all faults end");
   world_.heal();
   wire_.stop();
+  while (!swapped_.empty()) swap_back();
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (cluster_.retired(i)) continue;
     cluster_.fs(i).set_fault(nullptr);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cluster.h"
+#include "operator.h"
 #include "wire_faults.h"
 
 namespace flux::sim {
@@ -38,8 +39,18 @@ enum class FaultKind : uint8_t {
   kDuplicateMessages,
   kReplayMessages,
   kReorderMessages,
+  // The disk of a host is not what it was, and the host must be replaced. Never more of them at a time than the cluster
+  // can do without.
+  kRot,          // of data at rest
+  kStaleSector,  // a write was confirmed, and the disk still holds what was there before
+  kMisdirected,  // so it does, and the write has hit another place
+  kWipe,         // the host comes back with an empty disk
+  kRollback,     // with its disk as it was before an earlier start
+  kSwapDisks,    // two hosts get each other's disks, until somebody sees it
+  kWriteError,   // once; the node may stop
+  kReadError,
 };
-inline constexpr size_t kFaultKinds = 22;
+inline constexpr size_t kFaultKinds = 30;
 std::string_view to_string(FaultKind kind);
 std::optional<FaultKind> fault_named(std::string_view name);
 
@@ -56,6 +67,9 @@ struct FaultPlan {
   std::string to_text() const;
 };
 
+Micros draw_micros(Rng& rng, uint64_t low, uint64_t high);
+env::testing::CrashPolicy draw_policy(Rng& rng);
+
 // Carries a plan out against a cluster, until it is told to stop.
 class Faults {
  public:
@@ -65,6 +79,8 @@ class Faults {
   // No more faults; what is broken is mended: hosts start, ways open, disks have space and time.
   void stop();
   const FaultCounts& counts() const { return counts_; }
+  // Works on after stop(), until all damaged hosts are replaced.
+  const Operator& hands() const { return operator_; }
 
  private:
   void schedule(FaultKind kind);
@@ -81,6 +97,14 @@ class Faults {
   bool slow_disk(size_t victim, Rng& rng);
   bool sync_fails(size_t victim, Rng& rng);
   bool disk_full(size_t victim, Rng& rng);
+  bool write_error(size_t victim, Rng& rng);
+  bool read_error(size_t victim, Rng& rng);
+  bool damage(FaultKind kind, size_t victim, Rng& rng);
+  bool wipe(size_t victim, Rng& rng);
+  bool rollback(size_t victim, Rng& rng);
+  bool swap_disks(size_t one, size_t other, Rng& rng);
+  void swap_back();
+  void supervise(size_t victim, Rng& rng);
   bool transfer(size_t through, Rng& rng);
   bool wire(WireFault fault, size_t victim, Rng& rng);
   bool add_node(size_t through);
@@ -94,6 +118,8 @@ class Faults {
   Cluster& cluster_;
   const FaultPlan plan_;
   WireFaults wire_;
+  Operator operator_;
+  std::vector<std::pair<size_t, size_t>> swapped_;  // hosts that have each other's disks
   std::vector<Rng> rngs_;  // one for every kind: leaving one out does not change the draws of the others
   FaultCounts counts_{};
   bool stopped_ = false;

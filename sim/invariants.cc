@@ -27,7 +27,7 @@ void Invariants::stepped(node::Group& group) {
                         core.term(), core.commit_index(), core.applied_index(), before.term, before.commit,
                         before.applied));
   }
-  if (!same) promises_.check_restart(core);
+  if (!same && !seen.damaged) promises_.check_restart(core);
   if (core.last_id() != before.last) {
     promises_.withdraw_truncated(core);
     oracle_.check_log(core, before.last);
@@ -38,6 +38,7 @@ void Invariants::stepped(node::Group& group) {
   if (seen.role != core.role()) ++role_changes_;
   seen = {.group = &group,
           .running = true,
+          .damaged = seen.damaged,
           .term = core.term(),
           .commit = core.commit_index(),
           .applied = core.applied_index(),
@@ -72,9 +73,11 @@ void Invariants::check_leader(const raft::Core& core, const Seen& before) {
   check_leases(core);
   // A change of membership in this very turn leaves open which members the commit rests on.
   if (before.membership != core.membership_index() || before.commit == core.commit_index()) return;
+  // What a replica had before it was damaged has been counted when it was there.
+  const auto persisted = [&](NodeId node) { return seen_[node].damaged ? core.last_index() : seen_[node].persisted; };
   const Index durable = raft::quorum::joint_value(
       core.membership().voters, core.membership().outgoing,
-      [&](NodeId node) { return node == core.id() ? core.persisted_index() : seen_[node].persisted; });
+      [&](NodeId node) { return node == core.id() ? core.persisted_index() : persisted(node); });
   if (durable < core.commit_index()) {
     report_(
         fmt::format("leader {} commits {}, but a quorum has only {} durable", core.id(), core.commit_index(), durable));

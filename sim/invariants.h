@@ -35,6 +35,8 @@ class Invariants final : public node::Observer {
 
   // The process of a node has ended: its next one may begin further back.
   void ended(NodeId node) { seen_[node].running = false; }
+  // The disk of a node has lost what it had: what the node once held durably counts, although it does no longer.
+  void damaged(NodeId node) { seen_[node].damaged = true; }
   // Of a node that runs, once it has done something; else null.
   node::Group* group_of(NodeId node) { return seen_[node].running ? seen_[node].group : nullptr; }
 
@@ -47,6 +49,7 @@ class Invariants final : public node::Observer {
   struct Seen {
     node::Group* group = nullptr;
     bool running = false;
+    bool damaged = false;
     Term term;
     Index commit;
     Index applied;

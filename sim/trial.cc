@@ -13,6 +13,8 @@ namespace {
 
 // How long a cluster in peace may take to agree: elections, a snapshot or two, waits of requests and connections.
 constexpr Micros kSettle = Millis(30'000);
+// How long an operator may need to replace damaged hosts in peace, one after the other.
+constexpr Micros kReplace = Millis(90'000);
 
 struct Draws {
   Knobs knobs;
@@ -93,10 +95,12 @@ class Trial {
   void make_peace() {
     // A change of membership that is still on its way may move the quorum to those that stay down.
     const bool fixed = faults_.counts()[static_cast<size_t>(FaultKind::kAddNode)] == 0 &&
-                       faults_.counts()[static_cast<size_t>(FaultKind::kRemoveNode)] == 0;
+                       faults_.counts()[static_cast<size_t>(FaultKind::kRemoveNode)] == 0 && !faults_.hands().busy() &&
+                       faults_.hands().replaced() == 0;
     const bool some_stay_down = fixed && minority_.chance(0.4) && leave_minority_down();
     if (some_stay_down && !settle(false)) return;
     for (size_t i = 0; i < cluster_.hosts(); ++i) cluster_.start(i);
+    if (!replace_damaged()) return;
     world_.run(world_.now() + Micros(options_.seconds * 100'000), [this] { return failed(); });
     workload_.stop();
     if (failed() || !settle(true)) return;
@@ -105,6 +109,16 @@ class Trial {
     }
     if (failed() || !settle(true)) return;
     compare_states();
+  }
+
+  bool replace_damaged() {
+    if (faults_.hands().busy()) {
+      world_.run(world_.now() + kReplace, [this] { return failed() || !faults_.hands().busy(); });
+    }
+    if (faults_.hands().busy()) {
+      cluster_.report(fmt::format("damaged hosts cannot be replaced: {}{}", faults_.hands().to_text(), describe()));
+    }
+    return !failed();
   }
 
   // One that was removed while it was down may not know.

@@ -117,8 +117,7 @@ Status Log::read_from_disk(const std::vector<DiskRead>& reads, std::vector<Entry
     for (; begin < end; ++begin) {
       const DiskRead& read = reads[begin];
       const size_t at = static_cast<size_t>(read.offset - front.offset);
-      const std::optional<RecordView> record =
-          decode_record(std::string_view(bytes).substr(at, read.bytes), read.salt);
+      const std::optional<RecordView> record = decode_record(std::string_view(bytes).substr(at, read.bytes), read.salt);
       Entry& entry = entries[read.entry];
       if (!record || record->type != RecordType::kEntry || record->group != read.group ||
           Index(record->index) != entry.index) {

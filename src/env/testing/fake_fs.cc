@@ -49,7 +49,7 @@ class FakeFile final : public File {
   Status sync() override {
     const std::lock_guard lock(fs_.mutex_);
     FLUX_RETURN_IF_ERROR(alive());
-    return fs_.sync(*inode_, path_);
+    return fs_.sync(inode_, path_);
   }
   Result<uint64_t> size() const override {
     const std::lock_guard lock(fs_.mutex_);
@@ -149,6 +149,11 @@ void copy_sector(std::string& to, const std::string& from, uint64_t sector) {
   if (to.size() < end) to.resize(end);
   std::copy(from.begin() + static_cast<ptrdiff_t>(begin), from.begin() + static_cast<ptrdiff_t>(end),
             to.begin() + static_cast<ptrdiff_t>(begin));
+}
+
+std::string sector_of(const std::string& bytes, uint64_t sector) {
+  const size_t begin = sector * FakeFs::kSectorBytes;
+  return begin < bytes.size() ? bytes.substr(begin, FakeFs::kSectorBytes) : std::string();
 }
 
 }  // namespace
@@ -291,13 +296,23 @@ Status FakeFs::write(Inode& inode, const std::string& path, uint64_t offset, std
   return failed;
 }
 
-Status FakeFs::sync(Inode& inode, const std::string& path) {
+Status FakeFs::sync(const InodePtr& shared, const std::string& path) {
+  Inode& inode = *shared;
   const bool was_stopped = stopped_;
   if (Status failed = begin(FsOp::kSync, path); !failed.ok()) {
     if (!was_stopped && !stopped_) dead_sync(inode);
     return failed;
   }
   counts_.syncs += 1;
+  if (replaced_kept_ > 0) {
+    for (const uint64_t sector : inode.dirty) {
+      std::string after = sector_of(inode.cache, sector);
+      std::string before = sector_of(inode.disk, sector);
+      if (after == before) continue;
+      replaced_.push_back({.inode = shared, .sector = sector, .before = std::move(before), .after = std::move(after)});
+      if (replaced_.size() > replaced_kept_) replaced_.pop_front();
+    }
+  }
   inode.disk.resize(inode.cache.size());
   for (const uint64_t sector : inode.dirty) copy_sector(inode.disk, inode.cache, sector);
   inode.dirty.clear();
@@ -450,6 +465,33 @@ void FakeFs::cut(const std::string& path, uint64_t size) {
   Inode& inode = inode_at(path);
   inode.cache.resize(size);
   inode.disk.resize(size);
+}
+
+void FakeFs::keep_replaced(size_t sectors) {
+  const std::lock_guard lock(mutex_);
+  replaced_kept_ = sectors;
+}
+
+std::vector<FakeFs::Replaced> FakeFs::replaced() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Replaced> found;
+  for (const OldSector& old : replaced_) {
+    const InodePtr inode = old.inode.lock();
+    if (inode == nullptr || sector_of(inode->disk, old.sector) != old.after) continue;
+    const auto named =
+        std::find_if(names_.begin(), names_.end(), [&](const auto& each) { return each.second == inode; });
+    if (named == names_.end()) continue;
+    found.push_back(
+        {.path = named->first, .offset = old.sector * kSectorBytes, .before = old.before, .after = old.after});
+  }
+  return found;
+}
+
+std::vector<std::string> FakeFs::files() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> paths;
+  for (const auto& [path, inode] : names_) paths.push_back(path);
+  return paths;
 }
 
 std::string FakeFs::contents(const std::string& path) const {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -101,6 +102,20 @@ class FakeFs final : public Fs {
   void flip_bit(const std::string& path, uint64_t bit);
   void overwrite(const std::string& path, uint64_t offset, std::string_view bytes);
   void cut(const std::string& path, uint64_t size);
+  // A sector that a sync has replaced: put `before` back, and the disk has kept an old sector although it said
+  // otherwise.
+  struct Replaced {
+    std::string path;
+    uint64_t offset = 0;
+    std::string before;  // shorter where the file was
+    std::string after;
+  };
+  // Remembers the newest `sectors` of them from now on.
+  void keep_replaced(size_t sectors);
+  // Those that the disk still holds as they were written, oldest first, under the names that their files have now.
+  std::vector<Replaced> replaced() const;
+  // All files that there are, by name.
+  std::vector<std::string> files() const;
   // The bytes as a program reads them, and as the disk holds them.
   std::string contents(const std::string& path) const;
   std::string durable_contents(const std::string& path) const;
@@ -122,11 +137,18 @@ class FakeFs final : public Fs {
     InodePtr inode;
   };
 
+  struct OldSector {
+    std::weak_ptr<Inode> inode;
+    uint64_t sector = 0;
+    std::string before;
+    std::string after;
+  };
+
   // All under mutex_.
   Status begin(FsOp op, const std::string& path);
   void changed_name(NameChange change);
   Status write(Inode& inode, const std::string& path, uint64_t offset, std::string_view data);
-  Status sync(Inode& inode, const std::string& path);
+  Status sync(const InodePtr& inode, const std::string& path);
   Status charge(const std::string& path, uint64_t bytes);
   void dead_sync(Inode& inode);
   static void crash_inode(Inode& inode, const CrashPolicy& policy, Rng& rng);
@@ -146,6 +168,8 @@ class FakeFs final : public Fs {
   Fault fault_;
   std::optional<uint64_t> free_bytes_;
   FsCounts counts_;
+  size_t replaced_kept_ = 0;
+  std::deque<OldSector> replaced_;
   Rng rng_;  // for what a failing operation leaves
 };
 

@@ -114,6 +114,24 @@ TEST_F(FakeFsTest, after_the_stop_nothing_happens_any_more) {
   EXPECT_FALSE(file->sync().ok()) << "a file of the dead process";
 }
 
+TEST_F(FakeFsTest, what_a_sync_replaced_is_remembered) {
+  std::unique_ptr<File> file = durable("d/f", std::string(2 * kSector, 'a'));
+  fs.keep_replaced(2);
+  ASSERT_TRUE(file->write_at(kSector, std::string(2 * kSector, 'b')).ok());
+  EXPECT_TRUE(fs.replaced().empty()) << "not synced yet";
+  ASSERT_TRUE(file->sync().ok());
+  ASSERT_TRUE(fs.rename("d/f", "d/g").ok());
+  ASSERT_EQ(fs.replaced().size(), 2u);
+  EXPECT_EQ(fs.replaced()[0].path, "d/g");
+  EXPECT_EQ(fs.replaced()[0].offset, kSector);
+  EXPECT_EQ(fs.replaced()[0].before, std::string(kSector, 'a'));
+  EXPECT_EQ(fs.replaced()[0].after, std::string(kSector, 'b'));
+  EXPECT_EQ(fs.replaced()[1].before, "") << "the file was shorter";
+  fs.overwrite("d/g", kSector, "x");
+  EXPECT_EQ(fs.replaced().size(), 1u);
+  EXPECT_EQ(fs.files(), std::vector<std::string>{"d/g"});
+}
+
 TEST_F(FakeFsTest, a_killed_process_leaves_the_page_cache) {
   std::unique_ptr<File> file = create("d/f");
   ASSERT_TRUE(file->write_at(0, "x").ok());
