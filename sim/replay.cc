@@ -11,7 +11,7 @@ namespace flux::sim {
 namespace {
 
 // The state is summed up at every so many entries, and the newest few sums are kept for replicas that are late.
-constexpr uint64_t kHashEvery = 16;
+constexpr uint64_t kHashEvery = 32;
 constexpr size_t kHashesMax = 64;
 
 }  // namespace

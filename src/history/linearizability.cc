@@ -8,6 +8,7 @@
 #include <limits>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "base/check.h"
 
@@ -27,9 +28,16 @@ std::optional<int64_t> parse_number(std::string_view text) {
 class Search {
  public:
   Search(const std::vector<const Operation*>& operations, const State& initial, uint64_t steps_max)
-      : operations_(operations), steps_max_(steps_max) {
+      : steps_max_(steps_max) {
+    for (const Operation* operation : operations) operations_.push_back(*operation);
+    // In the order of their calls, so that twins are found in it.
+    std::stable_sort(operations_.begin(), operations_.end(),
+                     [](const Operation& a, const Operation& b) { return a.called_us < b.called_us; });
     states_.push_back(initial);
     state_numbers_.emplace(initial, 0);
+    forget_unseen_values();
+    find_twins();
+    find_sizes();
     build_list();
   }
 
@@ -50,9 +58,29 @@ class Search {
   struct Choice {
     size_t event;
     size_t state_before;
+    bool forced;  // nothing else need be tried in its place
   };
+  // What a key's answers say of its size before them, where it only grows.
+  enum class Grows : uint8_t { kNo, kSum, kLength };
 
+  void forget_unseen_values();
+  void find_twins();
+  void find_sizes();
   void build_list();
+  bool known(size_t operation) const { return operations_[operation].outcome == Outcome::kOk; }
+  bool done(size_t operation) const { return (done_[operation / 8] & (1 << operation % 8)) != 0; }
+  // Whether the effect leaves no trace of the state before, and the answer tells nothing of it.
+  bool blind(size_t operation) const;
+  std::optional<int64_t> size_of(const State& state) const;
+  // How large the key was when the operation took effect.
+  std::optional<int64_t> size_before(const Operation& operation) const;
+  bool outgrows(const State& state) const;
+  // Whether the answer says that nothing was changed.
+  bool only_looked(size_t operation) const;
+  // One of these that may come next.
+  size_t find_free(size_t state) const;
+  bool worth_trying(size_t operation) const;
+  bool take(size_t call, size_t state, const State& after, bool forced);
   void lift(size_t call);
   void unlift(size_t call);
   void flip(size_t operation) { done_[operation / 8] = static_cast<char>(done_[operation / 8] ^ (1 << operation % 8)); }
@@ -61,8 +89,12 @@ class Search {
   size_t number_of(const State& state);
   bool remember(size_t state);
 
-  const std::vector<const Operation*>& operations_;
+  std::vector<Operation> operations_;
   const uint64_t steps_max_;
+  std::vector<size_t> twin_before_;  // of an unknown operation: one that does the same and was called before; or kEnd
+  Grows grows_ = Grows::kNo;
+  std::vector<int64_t> sizes_;  // ascending: before each known operation
+  size_t known_done_ = 0;
   std::vector<Event> events_;
   size_t head_ = 0;  // a sentinel
   size_t returns_left_ = 0;
@@ -82,8 +114,8 @@ void Search::build_list() {
   };
   std::vector<Point> points;
   for (size_t i = 0; i < operations_.size(); ++i) {
-    points.push_back({operations_[i]->called_us, true, i});
-    if (operations_[i]->outcome == Outcome::kOk) points.push_back({operations_[i]->returned_us, false, i});
+    points.push_back({operations_[i].called_us, true, i});
+    if (known(i)) points.push_back({operations_[i].returned_us, false, i});
   }
   // At one instant calls come first: operations that touch may have overlapped.
   std::sort(points.begin(), points.end(), [](const Point& a, const Point& b) {
@@ -123,12 +155,14 @@ void Search::lift(size_t call) {
   if (events_[call].match == kEnd) return;
   unlink(events_[call].match);
   --returns_left_;
+  ++known_done_;
 }
 
 void Search::unlift(size_t call) {
   if (events_[call].match != kEnd) {
     relink(events_[call].match);
     ++returns_left_;
+    --known_done_;
   }
   relink(call);
   flip(events_[call].operation);
@@ -147,33 +181,157 @@ bool Search::remember(size_t state) {
   return seen_.insert(std::move(key)).second;
 }
 
+// --- What need not be tried ------------------------------------------------------------------------------------------
+
+// Where values come whole and go whole, all that nobody was shown are one.
+void Search::forget_unseen_values() {
+  absl::flat_hash_set<std::string> seen;
+  for (const Operation& operation : operations_) {
+    if (operation.kind == Kind::kAdd || operation.kind == Kind::kAppend) return;
+    if (operation.result && (operation.kind == Kind::kGet || operation.kind == Kind::kGetSet)) {
+      seen.insert(*operation.result);
+    }
+  }
+  const std::string* unseen = nullptr;
+  for (Operation& operation : operations_) {
+    if (operation.kind == Kind::kGet || operation.kind == Kind::kDelete || seen.contains(operation.argument)) continue;
+    if (unseen == nullptr) unseen = &operation.argument;
+    operation.argument = *unseen;
+  }
+}
+
+void Search::find_twins() {
+  std::map<std::pair<Kind, std::string_view>, size_t> newest;
+  twin_before_.assign(operations_.size(), kEnd);
+  for (size_t i = 0; i < operations_.size(); ++i) {
+    if (known(i)) continue;
+    const auto [twin, first] = newest.try_emplace({operations_[i].kind, operations_[i].argument}, i);
+    if (!first) twin_before_[i] = std::exchange(twin->second, i);
+  }
+}
+
+void Search::find_sizes() {
+  const auto only = [&](Kind kind) {
+    return std::all_of(operations_.begin(), operations_.end(),
+                       [kind](const Operation& each) { return each.kind == Kind::kGet || each.kind == kind; });
+  };
+  const bool positive = std::all_of(operations_.begin(), operations_.end(), [](const Operation& each) {
+    return each.kind == Kind::kGet || parse_number(each.argument).value_or(0) > 0;
+  });
+  grows_ = only(Kind::kAdd) && positive ? Grows::kSum : only(Kind::kAppend) ? Grows::kLength : Grows::kNo;
+  for (size_t i = 0; i < operations_.size() && grows_ != Grows::kNo; ++i) {
+    if (!known(i)) continue;
+    const std::optional<int64_t> size = size_before(operations_[i]);
+    if (!size) grows_ = Grows::kNo;
+    sizes_.push_back(size.value_or(0));
+  }
+  if (!size_of(states_.front())) grows_ = Grows::kNo;
+  std::sort(sizes_.begin(), sizes_.end());
+}
+
+std::optional<int64_t> Search::size_of(const State& state) const {
+  if (!state) return 0;
+  return grows_ == Grows::kSum ? parse_number(*state) : static_cast<int64_t>(state->size());
+}
+
+std::optional<int64_t> Search::size_before(const Operation& operation) const {
+  if (operation.kind == Kind::kGet) return size_of(operation.result);
+  const std::optional<int64_t> after = operation.result ? parse_number(*operation.result) : std::nullopt;
+  const std::optional<int64_t> added =
+      grows_ == Grows::kSum ? parse_number(operation.argument) : static_cast<int64_t>(operation.argument.size());
+  if (!after || !added) return std::nullopt;
+  return *after - *added;
+}
+
+bool Search::outgrows(const State& state) const {
+  return grows_ != Grows::kNo && known_done_ < sizes_.size() && size_of(state) > sizes_[known_done_];
+}
+
+bool Search::blind(size_t operation) const {
+  const Kind kind = operations_[operation].kind;
+  return kind == Kind::kSet || (!known(operation) && (kind == Kind::kGetSet || kind == Kind::kDelete));
+}
+
+bool Search::worth_trying(size_t operation) const {
+  if (twin_before_[operation] != kEnd && !done(twin_before_[operation])) return false;
+  const bool after_unknown = !path_.empty() && !known(events_[path_.back().event].operation);
+  return !after_unknown || !blind(operation);
+}
+
+bool Search::only_looked(size_t operation) const {
+  const Operation& each = operations_[operation];
+  if (!known(operation)) return false;
+  return each.kind == Kind::kGet || ((each.kind == Kind::kSetNx || each.kind == Kind::kDelete) && each.result == "0");
+}
+
+size_t Search::find_free(size_t state) const {
+  for (size_t at = events_[head_].next; at != kEnd && events_[at].is_call; at = events_[at].next) {
+    const size_t operation = events_[at].operation;
+    if (only_looked(operation) && effect_of(operations_[operation], states_[state]).possible) return at;
+  }
+  return kEnd;
+}
+
+// --- The search ------------------------------------------------------------------------------------------------------
+
+// Whether that leads somewhere new.
+bool Search::take(size_t call, size_t state, const State& after, bool forced) {
+  const size_t number = number_of(after);
+  lift(call);
+  if (!outgrows(after) && remember(number)) {
+    path_.push_back({.event = call, .state_before = state, .forced = forced});
+    return true;
+  }
+  unlift(call);
+  return false;
+}
+
 Verdict::Answer Search::run() {
   size_t state = 0;
   size_t at = events_[head_].next;
+  bool fresh = true;     // nothing was tried yet from here
+  bool unknown = false;  // known operations were tried from here, now the others are
   while (returns_left_ > 0) {
     if (++steps_ > steps_max_) return Verdict::Answer::kUndecided;
+    if (std::exchange(fresh, false)) {
+      if (const size_t free = find_free(state); free != kEnd) {
+        fresh = take(free, state, states_[state], true);
+        at = fresh ? events_[head_].next : kEnd;
+        unknown = !fresh;
+        continue;
+      }
+    }
     if (at != kEnd && events_[at].is_call) {
-      const Transition transition = effect_of(*operations_[events_[at].operation], states_[state]);
-      if (transition.possible) {
-        const size_t after = number_of(transition.after);
-        lift(at);
-        if (remember(after)) {
-          path_.push_back({.event = at, .state_before = state});
-          state = after;
+      const size_t operation = events_[at].operation;
+      if (known(operation) != unknown && worth_trying(operation)) {
+        const Transition transition = effect_of(operations_[operation], states_[state]);
+        const bool idle = unknown && transition.after == states_[state];
+        if (transition.possible && !idle && take(at, state, transition.after, false)) {
+          state = number_of(transition.after);
           at = events_[head_].next;
+          fresh = true;
+          unknown = false;
           continue;
         }
-        unlift(at);
       }
       at = events_[at].next;
       continue;
     }
-    // A return whose operation has not taken effect yet, or the end: undo the last choice and try what came after it.
-    if (path_.empty()) return Verdict::Answer::kNo;
-    const Choice choice = path_.back();
-    path_.pop_back();
-    unlift(choice.event);
-    state = choice.state_before;
+    // A return whose operation has not taken effect yet, or the end.
+    if (!std::exchange(unknown, true)) {
+      at = events_[head_].next;
+      continue;
+    }
+    // Undo the last choice and try what comes after it.
+    Choice choice{};
+    do {
+      if (path_.empty()) return Verdict::Answer::kNo;
+      choice = path_.back();
+      path_.pop_back();
+      unlift(choice.event);
+      state = choice.state_before;
+    } while (choice.forced);
+    unknown = !known(events_[choice.event].operation);
     at = events_[choice.event].next;
   }
   return Verdict::Answer::kYes;

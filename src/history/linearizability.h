@@ -2,7 +2,20 @@
 //
 // The algorithm is Wing and Gong's search ("Testing and Verifying Concurrent Objects", 1993) with Lowe's memory of
 // configurations ("Testing for Linearizability", 2017), key by key: linearizability is local (Herlihy and Wing, 1990).
-// Exponential in the worst case; the work is bounded, and a search that was cut short says so.
+//
+// Operations of unknown outcome make it hard: each may take effect at any later time or never. These rules leave out
+// only orders that have a twin which is tried (compare the partial-order reductions of Lowe's section 5 and of
+// Horn and Kroening, "Faster linearizability checking via P-compositionality", 2015):
+//   - A read that may come next comes next, and is no choice: whoever explains the rest before it explains it after it.
+//     So does whatever else has said that it changed nothing.
+//   - An unknown operation that would change nothing is not tried: it may as well never take effect. Nor is one whose
+//     effect the next operation overwrites unseen.
+//   - Of unknown operations that do the same, the one that was called first is tried first. Values that nobody was ever
+//     shown are all the same.
+//   - Where a key only grows (sums of positive numbers, appended bytes), every answer says how large it was before. The
+//     answers come in that order, and nothing unknown may grow beyond the next of them.
+//   - Known operations are tried before unknown ones.
+// Still exponential in the worst case; the work is bounded, and a search that was cut short says so.
 #pragma once
 
 #include <cstdint>
