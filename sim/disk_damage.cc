@@ -64,8 +64,7 @@ std::vector<FakeFs::Replaced> candidates(const FakeFs& fs, const std::vector<Ext
   std::vector<FakeFs::Replaced> found = fs.replaced();
   std::erase_if(found, [&](const FakeFs::Replaced& each) {
     return std::none_of(extents.begin(), extents.end(), [&](const Extent& extent) {
-      return extent.path == each.path && extent.begin <= each.offset &&
-             each.offset + each.after.size() <= extent.end;
+      return extent.path == each.path && extent.begin <= each.offset && each.offset + each.after.size() <= extent.end;
     });
   });
   return found;
@@ -137,8 +136,7 @@ std::string misdirected(FakeFs& fs, Rng& rng) {
       if (each.path == one.path) extent = each;
     }
   }
-  const uint64_t begin =
-      rng.between(extent.begin, extent.end - 1) / FakeFs::kSectorBytes * FakeFs::kSectorBytes;
+  const uint64_t begin = rng.between(extent.begin, extent.end - 1) / FakeFs::kSectorBytes * FakeFs::kSectorBytes;
   put_back(fs, one);
   fs.overwrite(extent.path, begin, std::string_view(one.after).substr(0, extent.end - begin));
   return fmt::format("the sector at {} of {} went to {} of {}", one.offset, one.path, begin, extent.path);

@@ -60,8 +60,8 @@ bool Faults::disk_full(size_t victim, Rng& rng) {
 }
 
 bool Faults::write_error(size_t victim, Rng& rng) {
-  constexpr FsOp kChanges[] = {FsOp::kWrite,  FsOp::kWrite,    FsOp::kWrite, FsOp::kCreate, FsOp::kTruncate,
-                               FsOp::kRename, FsOp::kSyncDir, FsOp::kRemove};
+  constexpr FsOp kChanges[] = {FsOp::kWrite,    FsOp::kWrite,  FsOp::kWrite,   FsOp::kCreate,
+                               FsOp::kTruncate, FsOp::kRename, FsOp::kSyncDir, FsOp::kRemove};
   if (cluster_.may_fail(victim)) return false;
   cluster_.expect_failure(victim);
   const FsOp op = kChanges[rng.below(std::size(kChanges))];

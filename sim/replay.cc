@@ -5,6 +5,7 @@
 #include "engine/memory/memory_engine.h"
 #include "engine/snapshot_file.h"
 #include "env/testing/fake_fs.h"
+#include "kv/record_format.h"
 #include "raft/membership.h"
 
 namespace flux::sim {
@@ -48,6 +49,26 @@ std::optional<uint64_t> Replay::hash_at(Index index) const {
   const auto found = hashes_.find(index);
   if (found == hashes_.end()) return std::nullopt;
   return found->second;
+}
+
+Status Replay::check_deadlines() {
+  uint64_t keys = 0;
+  uint64_t with_deadline = 0;
+  for (auto it = engine_->iterate(engine::Family::kData, {}, {}); it->valid(); it->next(), ++keys) {
+    FLUX_TRY(const kv::Record record, kv::read_record(it->value()));
+    if (!record.deadline) continue;
+    ++with_deadline;
+    engine::PinnedValue value;
+    FLUX_TRY(const bool listed,
+             engine_->get(engine::Family::kExpiry, kv::expiry_key(*record.deadline, it->key()), value));
+    if (!listed) return Status(ErrorCode::kCorruption, "a key has a deadline that will never come");
+  }
+  uint64_t listed = 0;
+  for (auto it = engine_->iterate(engine::Family::kExpiry, {}, {}); it->valid(); it->next()) ++listed;
+  if (listed == with_deadline && keys == engine_->count()) return {};
+  return Status(ErrorCode::kCorruption,
+                fmt::format("{} keys are counted as {}; {} of them have a deadline, and {} deadlines are kept", keys,
+                            engine_->count(), with_deadline, listed));
 }
 
 Status Replay::check_snapshot() {

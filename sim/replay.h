@@ -23,6 +23,8 @@ class Replay {
   std::optional<uint64_t> hash_at(Index index) const;
   kv::StateMachine& machine() { return machine_; }
 
+  // Every deadline of a key has its place among the deadlines, nothing else has one, and the keys are counted right.
+  Status check_deadlines();
   // The state comes back the same from a snapshot file.
   Status check_snapshot();
 

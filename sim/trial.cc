@@ -166,6 +166,7 @@ class Trial {
   }
 
   void compare_states() {
+    if (Status status = replay_.check_deadlines(); !status.ok()) return cluster_.report(status.to_string());
     if (Status status = replay_.check_snapshot(); !status.ok()) return cluster_.report(status.to_string());
     const Result<uint64_t> expected = replay_.state_hash();
     if (!expected.ok()) return cluster_.report(expected.status().to_string());

@@ -26,8 +26,8 @@ std::span<Probe> probes();
 }  // namespace flux
 
 // The linker gathers the probes of all files in one section.
-#define FLUX_PROBE(text)                                                                                   \
-  do {                                                                                                     \
+#define FLUX_PROBE(text)                                                                                         \
+  do {                                                                                                           \
     __attribute__((section("flux_probes"), used)) static constinit ::flux::Probe flux_probe{text, __FILE__, {}}; \
-    flux_probe.hits.fetch_add(1, std::memory_order_relaxed);                                               \
+    flux_probe.hits.fetch_add(1, std::memory_order_relaxed);                                                     \
   } while (false)
