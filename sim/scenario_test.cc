@@ -435,6 +435,30 @@ TEST(Scenario, an_addition_that_broke_off_can_be_tried_again_or_undone) {
   EXPECT_TRUE(nodes.group(leader).core().membership().contains(NodeId(6))) << "an id is never given out again";
 }
 
+// An addition is asked for twice before the first is done: one name, one node.
+TEST(Scenario, two_additions_of_one_name_make_one_member) {
+  Nodes nodes(42, 3);
+  const size_t leader = nodes.wait_leader();
+  api::MemberChange add{.action = api::MemberAction::kAddVoter};
+  add.record.name = "n4";
+  add.record.peer_address = "10.0.0.4:7380";
+  int answers = 0;
+  int added = 0;
+  for (int i = 0; i < 2; ++i) {
+    nodes.node(leader).admin(0).change_member(add, [&](const Status& status) {
+      ++answers;
+      added += status.ok() ? 1 : 0;
+    });
+  }
+  nodes.until([&] { return answers == 2; });
+  EXPECT_EQ(added, 1);
+  nodes.settle();
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(nodes.status(i).learners, std::vector<NodeId>{NodeId(4)});
+    EXPECT_EQ(nodes.ticket_for(i, "n4").node, NodeId(4));
+  }
+}
+
 // --- Leases ----------------------------------------------------------------------------------------------------------
 
 // A node is held up between the moment its lease was good and the moment it answers: it asks a quorum instead.

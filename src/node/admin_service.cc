@@ -170,16 +170,44 @@ NodeId next_node_id(NodeImpl& node, Group& group) {
   return node.last_node_id_given;
 }
 
+// A node that is no member: its record says that it is gone, and lets peers refuse its greetings.
+void forget_node(Group& group, NodeId target, api::AdminDone done) {
+  const std::string name = node_record_name(target);
+  const std::string removed = encode_node_record({.id = target});
+  const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
+  // Whether or not it can be written, the membership is what was asked for.
+  group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
+}
+
+// The node that the name was given to first, by what is applied.
+NodeId first_called(Group& group, const std::string& name) {
+  NodeId first = kNobody;
+  const auto records = group.state_machine().meta(kNodeRecordPrefix);
+  if (!records.ok()) return first;
+  for (const auto& [key, value] : *records) {
+    const Result<api::NodeRecord> record = decode_node_record(value);
+    if (!record.ok() || record->name != name || record->peer_address.empty()) continue;
+    if (first == kNobody || record->id < first) first = record->id;
+  }
+  return first;
+}
+
 // Writes a node's record, then changes the membership.
 void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigChange change, api::AdminDone done) {
-  const std::string name = node_record_name(record.id);
+  const std::string key = node_record_name(record.id);
   const std::string value = encode_node_record(record);
-  const api::Command commands[] = {api::PutMeta{.name = name, .value = value}};
-  group.write({.commands = commands},
-              [&group, change = std::move(change), done = std::move(done)](const api::WriteReply& reply) mutable {
-                if (!reply.status.ok()) return done(reply.status);
-                group.change_config(std::move(change), std::move(done));
-              });
+  const api::Command commands[] = {api::PutMeta{.name = key, .value = value}};
+  group.write({.commands = commands}, [&group, name = record.name, id = record.id, change = std::move(change),
+                                       done = std::move(done)](const api::WriteReply& reply) mutable {
+    if (!reply.status.ok()) return done(reply.status);
+    // Two were under way when neither was applied: one name, one node.
+    if (first_called(group, name) != id) {
+      return forget_node(group, id, [name, done = std::move(done)](const Status&) mutable {
+        done(Status(ErrorCode::kPrecondition, fmt::format("another addition of '{}' came first; try again", name)));
+      });
+    }
+    group.change_config(std::move(change), std::move(done));
+  });
 }
 
 // What the membership says may be undone as long as it is not committed: nobody is told that somebody is in or out.
@@ -203,7 +231,7 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
   for (const api::NodeRecord& record : node.directory().all()) {
     // Its record was written, but the change of the membership did not follow: this is another try.
     if (record.name == change.record.name && !group.core().membership().contains(record.id)) {
-      again = record.id;
+      if (again == kNobody) again = record.id;
       continue;
     }
     if (record.name == change.record.name) {
@@ -220,15 +248,6 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
   const auto kind = change.action == api::MemberAction::kAddVoter ? raft::ConfigStepKind::kAddVoter
                                                                   : raft::ConfigStepKind::kAddLearner;
   put_record_then(group, record, {.steps = {{.kind = kind, .node = record.id}}, .context = {}}, std::move(done));
-}
-
-// A node that is no member: its record says that it is gone, and lets peers refuse its greetings.
-void forget_node(Group& group, NodeId target, api::AdminDone done) {
-  const std::string name = node_record_name(target);
-  const std::string removed = encode_node_record({.id = target});
-  const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
-  // Whether or not it can be written, the membership is what was asked for.
-  group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
 }
 
 // `until`: how long voters that were not heard yet are waited for; a leader that is new has heard nobody.

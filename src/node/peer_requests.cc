@@ -194,7 +194,8 @@ Status NodeImpl::on_join(const Connection& connection, const net::FrameMessage& 
   const Answer answer(connection, message.request_id);
   JoinReply reply{.cluster = identity_.cluster, .node = kNobody, .nodes = directory_.all()};
   for (const api::NodeRecord& record : reply.nodes) {
-    if (record.name == call.name) reply.node = record.id;
+    // The first: a later one of that name is about to go.
+    if (record.name == call.name && reply.node == kNobody) reply.node = record.id;
   }
   if (reply.node == kNobody) {
     answer.status(
