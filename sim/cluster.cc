@@ -16,7 +16,7 @@ constexpr size_t kSectorsKept = 400;
 Knobs Knobs::draw(Rng rng) {
   const auto micros = [&](uint64_t low, uint64_t high) { return Micros(static_cast<int64_t>(rng.between(low, high))); };
   Knobs knobs;
-  constexpr size_t kSizes[] = {1, 2, 3, 3, 3, 3, 3, 4, 5, 5};
+  constexpr size_t kSizes[] = {1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 5, 5, 6, 7};
   knobs.size = kSizes[rng.below(std::size(kSizes))];
   node::NodeOptions& node = knobs.node;
   // Small, so that rotation, snapshots and catching up by snapshot happen within seconds.
@@ -35,6 +35,11 @@ Knobs Knobs::draw(Rng rng) {
     node.read_consistency = api::Consistency::kLease;
     node.clock_drift_ppm_max = static_cast<uint32_t>(rng.between(100, 50'000));
   }
+  // Limits so low that what they are for happens all the time.
+  if (rng.chance(0.25)) node.appends_under_way_max = rng.between(1, 3);
+  if (rng.chance(0.2)) node.append_bytes_max = rng.between(1, 400);
+  if (rng.chance(0.4)) node.snapshot_chunk_bytes = rng.between(256, 4096);
+  if (rng.chance(0.1)) node.snapshot_log_bytes = rng.between(200, 2'000);
   node.check_invariants = true;
   knobs.drift_ppm_max = node.clock_drift_ppm_max;
   knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();

@@ -22,6 +22,8 @@ raft::Options raft_options(const NodeOptions& options, NodeId self) {
   raft.leader_lease = options.read_consistency == api::Consistency::kLease;
   raft.clock_drift_ppm_max = raft.leader_lease ? options.clock_drift_ppm_max : 0;
   raft.entry_bytes_max = api::kEntryBytesMax;
+  raft.append_bytes_max = options.append_bytes_max;
+  raft.inflight_messages_max = options.appends_under_way_max;
   raft.check_invariants = options.check_invariants;
   return raft;
 }

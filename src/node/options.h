@@ -51,6 +51,12 @@ struct NodeOptions {
   Micros heartbeat_interval = Millis(50);
   Micros election_timeout_min = Millis(300);
   Micros election_timeout_max = Millis(600);
+  // One message to a follower carries at most this much of the log (or one larger entry), and so many of them may be
+  // under way to it.
+  uint64_t append_bytes_max = 1_MiB;
+  size_t appends_under_way_max = 128;
+  // A snapshot travels in pieces of this size.
+  uint64_t snapshot_chunk_bytes = 256_KiB;
   // How long a request waits for a leader or an answer.
   Micros request_timeout = Millis(5000);
 

@@ -8,8 +8,6 @@
 namespace flux::node {
 namespace {
 
-constexpr size_t kChunkBytes = 256_KiB;
-
 // One snapshot on its way to a peer: opened, then chunk after chunk, a few under way at a time.
 class Sending : public std::enable_shared_from_this<Sending> {
  public:
@@ -20,6 +18,7 @@ class Sending : public std::enable_shared_from_this<Sending> {
         group_(group),
         to_(request.to),
         term_(request.term),
+        chunk_bytes_(worker.options().snapshot_chunk_bytes),
         fs_(fs),
         snapshot_(std::move(snapshot)) {}
 
@@ -45,7 +44,8 @@ class Sending : public std::enable_shared_from_this<Sending> {
     if (done_) return;
     if (acked_ >= snapshot_.bytes) return finish({});
     while (under_way_ < kUnderWayMax && next_ < snapshot_.bytes) {
-      const Result<std::string> bytes = file_->read_at(next_, std::min<uint64_t>(kChunkBytes, snapshot_.bytes - next_));
+      const Result<std::string> bytes =
+          file_->read_at(next_, std::min<uint64_t>(chunk_bytes_, snapshot_.bytes - next_));
       if (!bytes.ok() || bytes->empty()) {
         return finish(bytes.ok() ? Status(ErrorCode::kCorruption, "the snapshot file is shorter than it was")
                                  : bytes.status());
@@ -86,6 +86,7 @@ class Sending : public std::enable_shared_from_this<Sending> {
   const GroupId group_;
   const NodeId to_;
   const Term term_;
+  const uint64_t chunk_bytes_;
   env::Fs& fs_;
   const SavedSnapshot snapshot_;
   std::unique_ptr<env::File> file_;
