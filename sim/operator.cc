@@ -16,6 +16,10 @@ constexpr Micros kLook = Millis(250);
 bool Operator::can_lose(size_t victim, bool known_to_all) {
   if (!cluster_.up(victim) || cluster_.damaged(victim) || cluster_.hosts() >= Cluster::kHostsMax) return false;
   if (removal_asked_ != MonoTime() && world_.now() - removal_asked_ < kRequestsLinger) return false;
+  size_t damaged = 1;
+  // Those that forget could found the cluster anew, or go on with a membership of long ago.
+  for (size_t i = 0; i < cluster_.hosts(); ++i) damaged += cluster_.damaged(i) && !cluster_.retired(i) ? 1u : 0u;
+  if (known_to_all && damaged > voters_fewest_ / 2) return false;
   const node::Identity& newest = cluster_.node(victim).identity();
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (cluster_.retired(i) || cluster_.damaged(i) || cluster_.node_id(i) == kNobody) continue;
@@ -43,6 +47,19 @@ bool Operator::knows(size_t host, const node::Identity& newest) {
   return found != met->end() &&
          found->second ==
              node::KnownPeers::Met{.store = newest.store, .boot = newest.boot, .start = newest.starts.back()};
+}
+
+void Operator::removal_asked() {
+  removal_asked_ = world_.now();
+  fewer_voters();
+}
+
+void Operator::fewer_voters() {
+  for (size_t i = 0; i < cluster_.hosts(); ++i) {
+    if (!cluster_.up(i) || cluster_.damaged(i)) continue;
+    const size_t voters = cluster_.group(i).voters.size();
+    if (voters > 0) voters_fewest_ = std::min(voters_fewest_, voters - 1);
+  }
 }
 
 void Operator::replace(size_t victim) {
@@ -86,6 +103,7 @@ void Operator::ask(const std::shared_ptr<Job>& job, const api::MemberChange& cha
 }
 
 void Operator::ask_to_remove(const std::shared_ptr<Job>& job) {
+  fewer_voters();
   ask(job, {.action = api::MemberAction::kRemove, .node = cluster_.node_id(job->victim), .record = {}},
       [this, job](const Status& status) {
         if (job->step != Step::kRemove) return;

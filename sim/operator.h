@@ -13,15 +13,16 @@ namespace flux::sim {
 
 class Operator {
  public:
-  Operator(World& world, Cluster& cluster, Rng rng) : world_(world), cluster_(cluster), rng_(rng) {}
+  Operator(World& world, Cluster& cluster, Rng rng)
+      : world_(world), cluster_(cluster), rng_(rng), voters_fewest_(cluster.knobs().size) {}
 
   // Whether the cluster can do without what is on this host's disk. `known_to_all`: the others must have met the host
   // since its last start, or they could not tell that it has forgotten something.
   bool can_lose(size_t victim, bool known_to_all);
   // The disk of this host is not what it was. After a while the host is removed, and another one added in its place.
   void replace(size_t victim);
-  // Somebody has asked to remove a member; the request may take effect late.
-  void removal_asked() { removal_asked_ = world_.now(); }
+  // Somebody asks to remove a member; the request may take effect late.
+  void removal_asked();
   // Whether there are hosts to be replaced, or whose replacements are no voters yet.
   bool busy() const { return !jobs_.empty(); }
   uint64_t replaced() const { return replaced_; }
@@ -41,6 +42,7 @@ class Operator {
   void ask_to_remove(const std::shared_ptr<Job>& job);
   void ask_to_add(const std::shared_ptr<Job>& job);
   void removed(const std::shared_ptr<Job>& job);
+  void fewer_voters();
   bool is_voter(size_t host);
   bool knows(size_t host, const node::Identity& newest);
   template <typename Done>
@@ -52,6 +54,8 @@ class Operator {
   // Shared with requests that may be answered after the job is done.
   std::vector<std::shared_ptr<Job>> jobs_;
   MonoTime removal_asked_;
+  // That there have ever been, or may come to be: hosts that go back to such a time must not be a quorum of them.
+  size_t voters_fewest_;
   uint64_t replaced_ = 0;
 };
 
