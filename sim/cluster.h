@@ -34,7 +34,7 @@ struct Knobs {
 class Cluster {
  public:
   // Machines that are in use at a time, and all that there ever are: one that is retired never comes back.
-  static constexpr size_t kMembersMax = 7;
+  static constexpr size_t kMembersMax = 9;
   static constexpr size_t kHostsMax = 40;
 
   Cluster(World& world, Knobs knobs, Invariants& invariants);

@@ -40,7 +40,9 @@ constexpr std::array<std::string_view, kFaultKinds> kNames = {"power_cut",
                                                               "rollback",
                                                               "swap_disks",
                                                               "write_error",
-                                                              "read_error"};
+                                                              "read_error",
+                                                              "stall",
+                                                              "drift"};
 
 }  // namespace
 
@@ -75,7 +77,7 @@ FaultPlan FaultPlan::draw(Rng rng) {
   for (size_t i = 0; i < kFaultKinds; ++i) {
     // Evenly over the magnitudes, from one second to half a minute.
     const double seconds = std::exp(rng.unit() * std::log(30.0));
-    const bool on = rng.chance(0.4);
+    const bool on = rng.chance(0.33);
     const bool wanted = style < 0.1 ? false : style < 0.2 ? i == only : on;
     if (wanted) plan.every[i] = Micros(static_cast<int64_t>(seconds * 1e6));
   }
@@ -217,6 +219,10 @@ bool Faults::inject(FaultKind kind, Rng& rng) {
       return write_error(victim, rng);
     case FaultKind::kReadError:
       return read_error(victim, rng);
+    case FaultKind::kStall:
+      return stall(victim, rng);
+    case FaultKind::kDrift:
+      return drift(victim, rng);
   }
   return false;
 }
@@ -281,6 +287,21 @@ bool Faults::pause(size_t victim, Rng& rng) {
   const Micros length = draw_micros(rng, 10'000, rng.chance(0.3) ? 5'000'000 : 900'000);
   world_.say("n{} stands still for {} ms", victim + 1, length.count() / 1000);
   world_.pause(Cluster::host_id(victim), world_.now() + length);
+  return true;
+}
+
+bool Faults::stall(size_t victim, Rng& rng) {
+  const Micros length = draw_micros(rng, 50'000, rng.chance(0.3) ? 5'000'000 : 900'000);
+  cluster_.loop(victim).stall(rng.between(1, 12), length);
+  return true;
+}
+
+bool Faults::drift(size_t victim, Rng& rng) {
+  const auto bound = static_cast<uint64_t>(cluster_.knobs().drift_ppm_max);
+  const int64_t ppm = static_cast<int64_t>(rng.between(0, 2 * bound)) - static_cast<int64_t>(bound);
+  world_.say("clock of n{} drifts by {} ppm", victim + 1, ppm);
+  cluster_.clock(victim).drift_ppm = ppm;
+  cluster_.loop(victim).set_drift(ppm);
   return true;
 }
 

@@ -49,8 +49,10 @@ enum class FaultKind : uint8_t {
   kSwapDisks,    // two hosts get each other's disks, until somebody sees it
   kWriteError,   // once; the node may stop
   kReadError,
+  kStall,  // a process stands still in the middle of a turn, after it has looked at the clock
+  kDrift,  // a monotonic clock runs at another rate, within what is declared
 };
-inline constexpr size_t kFaultKinds = 30;
+inline constexpr size_t kFaultKinds = 32;
 std::string_view to_string(FaultKind kind);
 std::optional<FaultKind> fault_named(std::string_view name);
 
@@ -106,6 +108,8 @@ class Faults {
   void swap_back();
   void supervise(size_t victim, Rng& rng);
   bool transfer(size_t through, Rng& rng);
+  bool stall(size_t victim, Rng& rng);
+  bool drift(size_t victim, Rng& rng);
   bool wire(WireFault fault, size_t victim, Rng& rng);
   bool add_node(size_t through);
   bool remove_node(size_t through, size_t victim);

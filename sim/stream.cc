@@ -52,7 +52,8 @@ void SimStream::send(std::string bytes, bool end) {
   const std::shared_ptr<SimStream> other = other_.lock();
   if (other == nullptr || other->closed_) return break_later();
   // Bytes of one connection never overtake each other.
-  last_arrival_ = std::max(last_arrival_, world_.now() + world_.draw_latency(host_, peer_host_));
+  const Micros stalled = loop() == nullptr ? Micros(0) : loop()->stalled();
+  last_arrival_ = std::max(last_arrival_, world_.now() + stalled + world_.draw_latency(host_, peer_host_));
   other->in_flight_.push_back({.bytes = std::move(bytes), .end = end, .arrival = last_arrival_});
   other->schedule_pump(last_arrival_);
 }

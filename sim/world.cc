@@ -20,7 +20,8 @@ SimLoop::SimLoop(World& world, uint64_t host, const Clock& clock)
     : world_(world),
       host_(host),
       clock_(clock),
-      born_(world.now()),
+      since_(world.now()),
+      since_local_(world.now()),
       drift_ppm_(clock.drift_ppm),
       slot_(world.loops_.size()) {
   world_.loops_.push_back(this);
@@ -32,9 +33,31 @@ SimLoop::~SimLoop() {
   world_.loops_[slot_] = nullptr;
 }
 
-MonoTime SimLoop::now() const {
-  const int64_t elapsed = (world_.now() - born_).count();
-  return born_ + Micros(elapsed + elapsed * drift_ppm_ / kMillion);
+MonoTime SimLoop::local_at(MonoTime true_time) const {
+  const int64_t elapsed = (true_time - since_).count();
+  return since_local_ + Micros(elapsed + elapsed * drift_ppm_ / kMillion);
+}
+
+// Rounded up: by then our clock has come so far.
+MonoTime SimLoop::true_at(MonoTime local) const {
+  const int64_t ahead = std::max<int64_t>((local - since_local_).count(), 0);
+  return since_ + Micros(drift_ppm_ == 0 ? ahead : ahead * kMillion / (kMillion + drift_ppm_) + 2);
+}
+
+MonoTime SimLoop::now() const { return local_at(world_.now()); }
+
+MonoTime SimLoop::precise_now() const {
+  if (stall_look_ > 0 && --stall_look_ == 0) {
+    stalled_ += stall_length_;
+    world_.say("n{} is held up for {} ms in the middle of a turn", host_, stall_length_.count() / 1000);
+  }
+  return local_at(world_.now() + stalled_) + held_up;
+}
+
+void SimLoop::set_drift(int64_t ppm) {
+  since_local_ = now();
+  since_ = world_.now();
+  drift_ppm_ = ppm;
 }
 
 WallMillis SimLoop::wall_now() const {
@@ -46,11 +69,8 @@ void SimLoop::post(env::Task task) { world_.push(world_.now(), slot_, 0, std::mo
 
 env::TimerId SimLoop::call_at(MonoTime when, env::Task task) {
   const env::TimerId id(++last_timer_);
-  timers_.insert(id.value());
-  // Rounded up: a timer never runs before its time.
-  const int64_t local = std::max<int64_t>((when - born_).count(), 0);
-  const int64_t elapsed = drift_ppm_ == 0 ? local : local * kMillion / (kMillion + drift_ppm_) + 2;
-  world_.push(std::max(born_ + Micros(elapsed), world_.now()), slot_, id.value(), std::move(task));
+  timers_.emplace(id.value(), when);
+  world_.push(std::max(true_at(when), world_.now()), slot_, id.value(), std::move(task));
   return id;
 }
 
@@ -61,6 +81,10 @@ void SimLoop::end_turn() {
     stream->flush();
   }
   to_flush_.clear();
+  if (stalled_.count() > 0) {
+    world_.pause(host_, world_.now() + stalled_);
+    stalled_ = Micros(0);
+  }
 }
 
 void SimExecutor::submit(env::Loop& reply_to, env::Task write, env::Task sync, env::Task done) {
@@ -212,6 +236,15 @@ bool World::step(MonoTime until) {
       if (const auto paused = paused_.find(owner->host()); paused != paused_.end() && paused->second > now_) {
         events_store_[due.event] = std::move(event);
         push_due({.when = paused->second, .sequence = due.sequence, .event = due.event});
+        continue;
+      }
+    }
+    // A clock that was slowed down has not come so far.
+    if (event.timer != 0) {
+      if (const MonoTime when = owner->timers_.find(event.timer)->second; owner->now() < when) {
+        events_store_[due.event] = std::move(event);
+        push_due(
+            {.when = std::max(owner->true_at(when), now_ + Micros(1)), .sequence = due.sequence, .event = due.event});
         continue;
       }
     }

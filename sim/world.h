@@ -5,7 +5,7 @@
 // written to streams leaves.
 #pragma once
 
-#include <absl/container/flat_hash_set.h>
+#include <absl/container/flat_hash_map.h>
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -41,7 +41,7 @@ class SimLoop final : public env::Loop {
   ~SimLoop() override;
 
   MonoTime now() const override;
-  MonoTime precise_now() const override { return now() + held_up; }
+  MonoTime precise_now() const override;
   WallMillis wall_now() const override;
   void post(env::Task task) override;
   env::TimerId call_at(MonoTime when, env::Task task) override;
@@ -61,6 +61,12 @@ class SimLoop final : public env::Loop {
   void flush_at_turn_end(std::shared_ptr<SimStream> stream) { to_flush_.push_back(std::move(stream)); }
   // How long the host was held up since the turn began.
   Micros held_up{0};
+  // The host will be held up for so long in the middle of a turn: at the n-th look at the precise time from now on (1:
+  // the next). What the turn sends leaves after that, and the next one begins after that.
+  void stall(uint64_t look, Micros length) { stall_look_ = look, stall_length_ = length; }
+  Micros stalled() const { return stalled_; }
+  // The clock runs at another rate from now on.
+  void set_drift(int64_t ppm);
 
  private:
   friend class World;
@@ -68,13 +74,21 @@ class SimLoop final : public env::Loop {
 
   World& world_;
   const uint64_t host_;
+  MonoTime local_at(MonoTime true_time) const;
+  MonoTime true_at(MonoTime local) const;
+
   const Clock& clock_;
-  const MonoTime born_;  // true time
-  const int64_t drift_ppm_;
+  // When the rate of the clock was last set, by true time and by its own.
+  MonoTime since_;
+  MonoTime since_local_;
+  int64_t drift_ppm_;
+  mutable uint64_t stall_look_ = 0;  // 0: none
+  Micros stall_length_{0};
+  mutable Micros stalled_{0};  // in this turn
   size_t slot_;
   env::Task turn_end_;
   uint64_t last_timer_ = 0;
-  absl::flat_hash_set<uint64_t> timers_;  // not yet due
+  absl::flat_hash_map<uint64_t, MonoTime> timers_;  // not yet due, with their time by our clock; looked up only
   std::vector<std::shared_ptr<SimStream>> to_flush_;
 };
 
