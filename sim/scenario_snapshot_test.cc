@@ -281,6 +281,21 @@ TEST_F(SnapshotTravel, R65_a_wrong_chunk_is_found_before_anything_is_loaded) {
   EXPECT_EQ(wrong, 3u);
 }
 
+// All bytes are there, but the offer came with a term that is over: it is made again with the next announcement.
+TEST_F(SnapshotTravel, an_offer_that_was_not_heard_is_made_again) {
+  bool late = false;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (late || !to_victim(passing) || !is(passing, PeerMessage::kSnapshotOpen)) return Fate::kPass;
+    late = true;
+    node::SnapshotOpen open = *node::decode_snapshot_open(passing.body);
+    open.term = Term(0);
+    passing.body = node::encode_snapshot_open(open);
+    return Fate::kPass;
+  });
+  arrives();
+  EXPECT_TRUE(late);
+}
+
 // Disks that fail on either side: tried again with growing pauses, and nothing is left lying about.
 TEST_F(SnapshotTravel, R69_snapshot_send_failure) {
   uint64_t attempts = 0;

@@ -130,6 +130,9 @@ Result<uint64_t> SnapshotStore::open_incoming(const SnapshotOpen& open) {
     // The same file again: the sender, or another peer that has it, goes on where it stopped.
     if (under_way.last == open.last && under_way.bytes_total == open.bytes) {
       if (under_way.bytes_here > 0) FLUX_PROBE("a snapshot goes on where it was");
+      // All of it is here, but the group did not take it when it was offered: the last byte comes again, and with it
+      // the offer.
+      if (under_way.bytes_here > 0 && under_way.bytes_here == under_way.bytes_total) --under_way.bytes_here;
       return under_way.bytes_here;
     }
     if (under_way.last.index > open.last.index) {
