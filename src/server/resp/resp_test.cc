@@ -278,6 +278,12 @@ TEST_F(SessionTest, resp3_after_hello) {
   EXPECT_TRUE(taken().starts_with("%7\r\n$6\r\nserver\r\n"));
   std::exchange(kv.reads.at(0), nullptr)({.status = {}, .items = std::vector<api::Item>(1)});
   EXPECT_EQ(taken(), "_\r\n");
+  feed("HELLO 2\r\n");
+  taken();
+  // It does not reach back to what was asked before it.
+  feed("GET a\r\nHELLO 3\r\n");
+  std::exchange(kv.reads.at(1), nullptr)({.status = {}, .items = std::vector<api::Item>(1)});
+  EXPECT_TRUE(taken().starts_with("$-1\r\n%7\r\n"));
   feed("HELLO 4\r\n");
   EXPECT_EQ(taken(), "-NOPROTO unsupported protocol version\r\n");
 }

@@ -95,7 +95,7 @@ void Session::reply_error(std::string_view text) {
 }
 
 uint64_t Session::open_slot() {
-  slots_.emplace_back();
+  slots_.push_back({.protocol = protocol_});
   return first_slot_ + slots_.size() - 1;
 }
 

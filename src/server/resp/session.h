@@ -118,7 +118,7 @@ class Session final : public env::StreamHandler,
     const bool first = slot == first_slot_;
     std::string& out = first ? stream_->outbox() : slots_[slot - first_slot_].bytes;
     const size_t before = out.size();
-    Reply reply(out, protocol_);
+    Reply reply(out, slots_[slot - first_slot_].protocol);
     write(reply);
     if (out.size() > before && out[before] == '-') ++context_.stats.errors;
     finish(slot);
@@ -135,6 +135,7 @@ class Session final : public env::StreamHandler,
     std::string bytes;  // what waits for the replies before it
     bool done = false;
     Effect effect = Effect::kNone;
+    int protocol = 2;  // when it was asked: a HELLO behind it in the pipeline does not reach back
     WriteFormatter write_format = nullptr;
     ReadFormatter read_format = nullptr;
     int64_t extra = 0;
