@@ -1,5 +1,6 @@
 #include "kv/numbers.h"
 
+#include <cerrno>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -22,8 +23,11 @@ std::optional<long double> parse_float(std::string_view text) {
   if (text.empty() || text.size() > 255 || static_cast<unsigned char>(text.front()) <= ' ') return std::nullopt;
   const std::string copy(text);
   char* end = nullptr;
+  errno = 0;
   const long double value = std::strtold(copy.c_str(), &end);
-  if (end != copy.c_str() + copy.size() || !std::isfinite(value)) return std::nullopt;
+  // "inf" is a number, as in Redis; what is too large or too small for one is none.
+  const bool out_of_range = errno == ERANGE && (std::isinf(value) || value == 0);
+  if (end != copy.c_str() + copy.size() || std::isnan(value) || out_of_range) return std::nullopt;
   return value;
 }
 

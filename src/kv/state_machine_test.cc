@@ -420,7 +420,9 @@ TEST(Numbers, as_redis_reads_and_writes_them) {
   EXPECT_EQ(parse_integer("1e3"), std::nullopt);
   EXPECT_EQ(format_float(3.0L), "3");
   EXPECT_EQ(format_float(-0.0L), "0");
-  EXPECT_EQ(parse_float("inf"), std::nullopt);
+  EXPECT_EQ(parse_float("inf"), HUGE_VALL);
+  EXPECT_EQ(parse_float("1e9999"), std::nullopt);
+  EXPECT_EQ(parse_float("1e-9999"), std::nullopt);
   EXPECT_EQ(parse_float("nan"), std::nullopt);
   EXPECT_EQ(parse_float(" 1"), std::nullopt);
 }

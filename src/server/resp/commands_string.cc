@@ -52,6 +52,24 @@ void read_one(Session& session, std::string_view key, ReadFormatter format, int6
   session.read({.what = api::GetRequest{.keys = keys}}, format, extra);
 }
 
+// EX, PX, EXAT or PXAT with its time, read when all options are known to go together. One of them may come again: the
+// last time counts.
+struct TimeOption {
+  std::optional<ExpiryUnit> unit;
+  std::string_view text;
+
+  bool take(Arguments arguments, size_t& at) {
+    const std::optional<ExpiryUnit> named = expiry_option(arguments[at]);
+    if (!named || (unit && unit != named) || at + 1 == arguments.size()) return false;
+    unit = named;
+    text = arguments[++at];
+    return true;
+  }
+  std::string read(std::string_view command, api::Expiry& expiry) const {
+    return unit ? read_expiry(text, *unit, Positive::kRequired, command, expiry) : std::string();
+  }
+};
+
 }  // namespace
 
 void cmd_get(Session& session, Arguments arguments) { read_one(session, arguments[1], format_get); }
@@ -59,7 +77,7 @@ void cmd_get(Session& session, Arguments arguments) { read_one(session, argument
 // SET key value [NX|XX] [GET] [EX s|PX ms|EXAT s|PXAT ms|KEEPTTL]
 void cmd_set(Session& session, Arguments arguments) {
   Put put{.key = arguments[1], .value = arguments[2]};
-  bool expiry_given = false;
+  TimeOption time;
   for (size_t i = 3; i < arguments.size(); ++i) {
     const std::string_view option = arguments[i];
     if (equals_ignoring_case(option, "nx") && put.condition != api::Condition::kIfPresent) {
@@ -68,17 +86,13 @@ void cmd_set(Session& session, Arguments arguments) {
       put.condition = api::Condition::kIfPresent;
     } else if (equals_ignoring_case(option, "get")) {
       put.return_old = true;
-    } else if (equals_ignoring_case(option, "keepttl") && !expiry_given) {
+    } else if (equals_ignoring_case(option, "keepttl") && !time.unit) {
       put.expiry.kind = api::Expiry::Kind::kKeep;
-      expiry_given = true;
-    } else if (const auto unit = expiry_option(option); unit && !expiry_given && i + 1 < arguments.size()) {
-      const std::string error = read_expiry(arguments[++i], *unit, Positive::kRequired, "set", put.expiry);
-      if (!error.empty()) return session.reply_error(error);
-      expiry_given = true;
-    } else {
+    } else if (put.expiry.kind == api::Expiry::Kind::kKeep || !time.take(arguments, i)) {
       return session.reply_error(kSyntaxError);
     }
   }
+  if (const std::string error = time.read("set", put.expiry); !error.empty()) return session.reply_error(error);
   write_one(session, put, put.return_old ? format_value : format_ok_or_null);
 }
 
@@ -112,17 +126,15 @@ void cmd_getdel(Session& session, Arguments arguments) {
 // GETEX key [EX s|PX ms|EXAT s|PXAT ms|PERSIST]
 void cmd_getex(Session& session, Arguments arguments) {
   api::SetExpiry command{.key = arguments[1], .expiry = {.kind = api::Expiry::Kind::kKeep}, .return_value = true};
-  if (arguments.size() > 2) {
-    const auto unit = expiry_option(arguments[2]);
-    if (unit && arguments.size() == 4) {
-      const std::string error = read_expiry(arguments[3], *unit, Positive::kRequired, "getex", command.expiry);
-      if (!error.empty()) return session.reply_error(error);
-    } else if (equals_ignoring_case(arguments[2], "persist") && arguments.size() == 3) {
+  TimeOption time;
+  for (size_t i = 2; i < arguments.size(); ++i) {
+    if (equals_ignoring_case(arguments[i], "persist") && !time.unit) {
       command.expiry.kind = api::Expiry::Kind::kClear;
-    } else {
+    } else if (command.expiry.kind == api::Expiry::Kind::kClear || !time.take(arguments, i)) {
       return session.reply_error(kSyntaxError);
     }
   }
+  if (const std::string error = time.read("getex", command.expiry); !error.empty()) return session.reply_error(error);
   write_one(session, command, format_value);
 }
 
@@ -178,10 +190,12 @@ void cmd_getrange(Session& session, Arguments arguments) {
   const std::optional<int64_t> start = parse_integer(arguments[2]);
   const std::optional<int64_t> end = parse_integer(arguments[3]);
   if (!start || !end) return session.reply_error(kNotInteger);
-  // Both ends in one number: no value is longer than 2^31 bytes, so that clamping changes nothing.
+  // Both ends in one number: no value is longer than 2^31 bytes, so that clamping changes nothing but the order of two
+  // ends far before the first byte, and that is an empty range.
   constexpr int64_t kLimit = INT32_MAX;
-  const int64_t low = std::clamp(*start, -kLimit, kLimit);
-  const int64_t high = std::clamp(*end, -kLimit, kLimit);
+  const bool reversed = *start < 0 && *end < 0 && *start > *end;
+  const int64_t low = reversed ? -1 : std::clamp(*start, -kLimit, kLimit);
+  const int64_t high = reversed ? -2 : std::clamp(*end, -kLimit, kLimit);
   const auto packed =
       static_cast<int64_t>((static_cast<uint64_t>(low) << 32) | (static_cast<uint64_t>(high) & 0xFFFFFFFF));
   read_one(
@@ -232,7 +246,6 @@ void cmd_incrbyfloat(Session& session, Arguments arguments) {
       static_cast<unsigned char>(text.front()) <= ' ') {
     return session.reply_error("ERR value is not a valid float");
   }
-  if (std::isinf(delta)) return session.reply_error("ERR increment would produce NaN or Infinity");
   write_one(session, api::IncrementFloat{.key = arguments[1], .delta = arguments[2]}, format_value);
 }
 
