@@ -106,6 +106,8 @@ bool equals_ignoring_case(std::string_view a, std::string_view upper_or_lower);
 std::string lower(std::string_view text);
 
 inline constexpr std::string_view kNotInteger = "ERR value is not an integer or out of range";
+// What is wrong with the number of a database; empty for the one there is.
+std::string_view database_error(std::string_view text);
 inline constexpr std::string_view kSyntaxError = "ERR syntax error";
 
 }  // namespace flux::server::resp

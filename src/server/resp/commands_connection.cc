@@ -39,7 +39,7 @@ void client_setinfo(Session& session, Arguments arguments) {
   if (equals_ignoring_case(arguments[2], "lib-name")) field = &session.info().library;
   if (equals_ignoring_case(arguments[2], "lib-ver")) field = &session.info().library_version;
   if (field == nullptr) {
-    return session.reply_error(fmt::format("ERR Unrecognized option '{}'", arguments[2].substr(0, 128)));
+    return session.reply_error(fmt::format("ERR Unrecognized option '{}'", shown(arguments[2])));
   }
   if (!printable_word(arguments[3])) {
     return session.reply_error(
@@ -71,10 +71,17 @@ void cmd_reset(Session& session, Arguments) {
   session.reply([](Reply& reply) { reply.simple("RESET"); });
 }
 
+std::string_view database_error(std::string_view text) {
+  const std::optional<int64_t> database = parse_integer(text);
+  if (!database) return kNotInteger;
+  if (*database < INT32_MIN || *database > INT32_MAX) {
+    return "ERR value is out of range, value must between -2147483648 and 2147483647";
+  }
+  return *database == 0 ? std::string_view() : "ERR DB index is out of range";
+}
+
 void cmd_select(Session& session, Arguments arguments) {
-  const std::optional<int64_t> database = parse_integer(arguments[1]);
-  if (!database) return session.reply_error(kNotInteger);
-  if (*database != 0) return session.reply_error("ERR DB index is out of range");
+  if (const std::string_view error = database_error(arguments[1]); !error.empty()) return session.reply_error(error);
   session.reply([](Reply& reply) { reply.ok(); });
 }
 
@@ -101,7 +108,7 @@ void cmd_hello(Session& session, Arguments arguments) {
           "ERR AUTH <password> called without any password configured for the default user. Are you sure your "
           "configuration is correct?");
     } else {
-      return session.reply_error(fmt::format("ERR Syntax error in HELLO option '{}'", arguments[i].substr(0, 128)));
+      return session.reply_error(fmt::format("ERR Syntax error in HELLO option '{}'", shown(arguments[i])));
     }
   }
   session.set_protocol(protocol);
@@ -172,7 +179,7 @@ void cmd_client(Session& session, Arguments arguments) {
   session.reply_error(
       fmt::format("ERR unknown subcommand '{}'. Try CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, LIST or "
                   "NO-EVICT.",
-                  sub.substr(0, 128)));
+                  shown(sub)));
 }
 
 }  // namespace flux::server::resp

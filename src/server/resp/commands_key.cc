@@ -29,9 +29,6 @@ void count_keys(Session& session, Arguments arguments) {
 
 void set_expiry(Session& session, Arguments arguments, ExpiryUnit unit) {
   api::SetExpiry command{.key = arguments[1]};
-  const std::string error =
-      read_expiry(arguments[2], unit, Positive::kNotRequired, session.command().name, command.expiry);
-  if (!error.empty()) return session.reply_error(error);
   for (const std::string_view option : arguments.subspan(3)) {
     using Only = api::SetExpiry;
     if (equals_ignoring_case(option, "nx")) {
@@ -43,7 +40,7 @@ void set_expiry(Session& session, Arguments arguments, ExpiryUnit unit) {
     } else if (equals_ignoring_case(option, "lt")) {
       command.only |= Only::kIfEarlier;
     } else {
-      return session.reply_error(fmt::format("ERR Unsupported option {}", option.substr(0, 128)));
+      return session.reply_error(fmt::format("ERR Unsupported option {}", shown(option)));
     }
   }
   using Only = api::SetExpiry;
@@ -53,6 +50,9 @@ void set_expiry(Session& session, Arguments arguments, ExpiryUnit unit) {
   if ((command.only & Only::kIfLater) != 0 && (command.only & Only::kIfEarlier) != 0) {
     return session.reply_error("ERR GT and LT options at the same time are not compatible");
   }
+  const std::string error =
+      read_expiry(arguments[2], unit, Positive::kNotRequired, session.command().name, command.expiry);
+  if (!error.empty()) return session.reply_error(error);
   const api::Command commands[] = {command};
   session.write(commands, format_count);
 }
@@ -177,9 +177,8 @@ void cmd_copy(Session& session, Arguments arguments) {
     if (equals_ignoring_case(arguments[i], "replace")) {
       replace = true;
     } else if (equals_ignoring_case(arguments[i], "db") && i + 1 < arguments.size()) {
-      const std::optional<int64_t> database = parse_integer(arguments[++i]);
-      if (!database) return session.reply_error(kNotInteger);
-      if (*database != 0) return session.reply_error("ERR DB index is out of range");
+      const std::string_view error = database_error(arguments[++i]);
+      if (!error.empty()) return session.reply_error(error);
     } else {
       return session.reply_error(kSyntaxError);
     }

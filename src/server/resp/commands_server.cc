@@ -164,7 +164,7 @@ void config_set(Session& session, Arguments pairs) {
                                  [&](const Setting& setting) { return equals_ignoring_case(setting.name, pairs[i]); });
     if (it == all.end()) {
       return session.reply_error(
-          fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", pairs[i].substr(0, 128)));
+          fmt::format("ERR Unknown option or number of arguments for CONFIG SET - '{}'", shown(pairs[i])));
     }
     if (!it->prepare) {
       return session.reply_error(fmt::format(
@@ -216,8 +216,7 @@ void cmd_command(Session& session, Arguments arguments) {
       for (const Command* command : commands) document_command(reply, *command);
     });
   }
-  session.reply_error(
-      fmt::format("ERR unknown subcommand '{}'. Try COMMAND COUNT, DOCS, INFO or LIST.", sub.substr(0, 128)));
+  session.reply_error(fmt::format("ERR unknown subcommand '{}'. Try COMMAND COUNT, DOCS, INFO or LIST.", shown(sub)));
 }
 
 void cmd_config(Session& session, Arguments arguments) {
@@ -229,7 +228,7 @@ void cmd_config(Session& session, Arguments arguments) {
   if (equals_ignoring_case(sub, "get") || equals_ignoring_case(sub, "set")) {
     return session.reply_error(fmt::format("ERR wrong number of arguments for 'config|{}' command", lower(sub)));
   }
-  session.reply_error(fmt::format("ERR unknown subcommand '{}'. Try CONFIG GET or SET.", sub.substr(0, 128)));
+  session.reply_error(fmt::format("ERR unknown subcommand '{}'. Try CONFIG GET or SET.", shown(sub)));
 }
 
 void cmd_info(Session& session, Arguments arguments) {
@@ -265,7 +264,8 @@ void cmd_flushall(Session& session, Arguments arguments) {
 void cmd_wait(Session& session, Arguments arguments) {
   const std::optional<int64_t> replicas = parse_integer(arguments[1]);
   const std::optional<int64_t> timeout = parse_integer(arguments[2]);
-  if (!replicas || !timeout) return session.reply_error(kNotInteger);
+  if (!replicas) return session.reply_error(kNotInteger);
+  if (!timeout) return session.reply_error("ERR timeout is not an integer or out of range");
   if (*timeout < 0) return session.reply_error("ERR timeout is negative");
   const uint64_t slot = session.open_slot();
   session.context().admin.status([self = SessionPtr(&session), slot](const api::NodeStatus& status) {

@@ -104,10 +104,7 @@ Parsed Parser::parse_array(std::string_view data, size_t& consumed) {
   if (count > static_cast<int64_t>(limits_.arguments_max)) return fail("Protocol error: invalid multibulk length");
   for (int64_t i = 0; i < count; ++i) {
     if (at == data.size()) return Parsed::kIncomplete;
-    if (data[at] != '$') {
-      const char c = data[at];
-      return fail(fmt::format("Protocol error: expected '$', got '{}'", c > ' ' && c <= '~' ? c : '?'));
-    }
+    if (data[at] != '$') return fail(fmt::format("Protocol error: expected '$', got '{}'", data[at]));
     int64_t size = 0;
     switch (read_length(data, at, size)) {
       case Length::kIncomplete:

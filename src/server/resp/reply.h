@@ -1,6 +1,7 @@
 // Values as RESP2 or RESP3 bytes, appended to a string.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -8,6 +9,12 @@
 #include "base/status.h"
 
 namespace flux::server::resp {
+
+// What of a client's word is said back in an error: 128 bytes at most, up to a zero byte, as Redis does.
+constexpr size_t kShownBytesMax = 128;
+inline std::string_view shown(std::string_view word, size_t bytes_max = kShownBytesMax) {
+  return word.substr(0, std::min(bytes_max, word.find('\0')));
+}
 
 class Reply {
  public:
@@ -17,7 +24,7 @@ class Reply {
   void ok() { out_.append("+OK\r\n"); }
   void simple(std::string_view text) { line('+', text); }
   // `text` is everything after '-': "ERR syntax error".
-  void error(std::string_view text) { line('-', text); }
+  void error(std::string_view text) { line('-', text.substr(0, text.find_last_not_of("\r\n") + 1)); }
   void error(const Status& status);
   void integer(int64_t value);
   void bulk(std::string_view bytes);

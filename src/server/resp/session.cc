@@ -16,6 +16,14 @@ constexpr size_t kUnsentBytesMax = 16_MiB;
 constexpr ParserLimits kLimits{.arguments_max = api::kCommandsPerRequestMax * 2 + 8,
                                .bulk_bytes_max = api::kValueBytesMax + 64_KiB};
 
+std::string unknown_command(Arguments arguments) {
+  std::string words;
+  for (size_t i = 1; i < arguments.size() && words.size() < kShownBytesMax; ++i) {
+    words += fmt::format("'{}' ", shown(arguments[i], kShownBytesMax - words.size()));
+  }
+  return fmt::format("ERR unknown command '{}', with args beginning with: {}", shown(arguments.front()), words);
+}
+
 }  // namespace
 
 Session::Session(SessionContext& context, std::unique_ptr<env::Stream> stream, uint64_t id,
@@ -72,15 +80,7 @@ bool Session::must_wait(Effect effect) const {
 void Session::dispatch(Arguments arguments) {
   ++context_.stats.commands;
   if (command_ == nullptr) {
-    std::string text = "ERR unknown command '";
-    text.append(arguments.front().substr(0, 128));
-    text += "', with args beginning with: ";
-    for (size_t i = 1; i < arguments.size() && text.size() < 256; ++i) {
-      text += '\'';
-      text.append(arguments[i].substr(0, 128));
-      text += "' ";
-    }
-    return reply_error(text);
+    return reply_error(unknown_command(arguments));
   }
   const auto count = static_cast<int>(arguments.size());
   if (command_->arity >= 0 ? count != command_->arity : count < -command_->arity) {
