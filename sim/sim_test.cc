@@ -23,7 +23,7 @@ TEST(Sim, the_same_seed_tells_the_same_story) {
 
 TEST(Sim, a_handful_of_seeds_is_clean) {
   OutcomeCounts sum;
-  for (uint64_t seed = 1; seed <= 30; ++seed) {
+  for (uint64_t seed = 1; seed <= 60; ++seed) {
     const Outcome outcome = run_trial({.seed = seed});
     ASSERT_EQ(outcome.problem, "") << "replay with fluxsim --seed " << seed << " --trace";
     sum.operations.ok += outcome.operations.ok;
