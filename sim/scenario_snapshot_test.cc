@@ -145,6 +145,44 @@ TEST(Scenario, R61_snapshot_complete) {
   EXPECT_EQ(names, (std::set<std::string>{"learner", "n1", "n2", "n3"}));
 }
 
+// A node that joined knows the members from its snapshot alone. Where the disk does not let it read that, it does not
+// start; it never starts without members, as if it were new.
+TEST(Scenario, R61_a_joined_node_that_cannot_read_its_snapshot_does_not_start) {
+  Nodes nodes(23, 3, snapshots_after_20_kb);
+  const size_t leader = nodes.wait_leader();
+  outrun(nodes, leader, nodes.group(leader).core().last_index());
+  const size_t joined = nodes.add_host("n4", {.host = "10.0.0.4", .port = 7380});
+  ASSERT_TRUE(nodes
+                  .change_member(leader, {.action = api::MemberAction::kAddLearner,
+                                          .node = {},
+                                          .record = {.id = {},
+                                                     .name = "n4",
+                                                     .peer_address = "10.0.0.4:7380",
+                                                     .resp_address = {},
+                                                     .http_address = {}}})
+                  .ok());
+  const node::JoinTicket ticket = nodes.ticket_for(leader, "n4");
+  ASSERT_TRUE(nodes.start(joined, &ticket).ok());
+  nodes.until([&] { return nodes.status(joined).snapshot_index > Index(0); });
+  size_t refused = 0;
+  for (const FsOp op : {FsOp::kOpen, FsOp::kRead}) {
+    for (uint64_t nth = 1; nth <= 12; ++nth) {
+      nodes.crash(joined, env::testing::CrashPolicy::keep_all());
+      nodes.fs(joined).fail_once(op, nth, ErrorCode::kIo, ".snap");
+      if (!nodes.start(joined).ok()) {
+        ++refused;
+      } else {
+        EXPECT_EQ(nodes.status(joined).voters.size(), 3u) << "operation " << nth;
+      }
+      nodes.fs(joined).set_fault(nullptr);
+    }
+  }
+  EXPECT_GE(refused, 4u);
+  nodes.crash(joined);
+  ASSERT_TRUE(nodes.start(joined).ok());
+  nodes.settle();
+}
+
 // A retry that reaches a leader which never saw the first try, only a snapshot from after it.
 TEST(Scenario, D02_retry_after_snapshot_restore) {
   Nodes nodes(22, 3, snapshots_after_20_kb);

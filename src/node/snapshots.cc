@@ -99,10 +99,11 @@ Result<std::optional<SavedSnapshot>> SnapshotStore::newest(GroupId group) {
     if (!parse_name(*name, kSuffix)) continue;
     const std::string path = dir + "/" + *name;
     Result<std::unique_ptr<engine::SnapshotReader>> reader = engine::SnapshotReader::open(fs_, path);
-    if (!reader.ok()) {
-      log::error("{} -> not sent to anybody", reader.status().to_string());
+    if (reader.status().code() == ErrorCode::kCorruption) {
+      log::error("{} -> an older one must do", reader.status().to_string());
       continue;
     }
+    if (!reader.ok()) return reader.status();
     FLUX_TRY(const raft::SnapshotMeta meta, decode_meta((*reader)->meta()));
     FLUX_TRY(const std::unique_ptr<env::File> file, fs_.open(path, env::OpenMode::kRead));
     FLUX_TRY(const uint64_t bytes, file->size());

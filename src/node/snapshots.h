@@ -36,7 +36,7 @@ class SnapshotStore {
   Status restore(GroupId group, engine::Engine& engine);
   // Writes a snapshot, syncs it, and forgets older ones. Slow.
   Result<SavedSnapshot> save(GroupId group, const engine::Snapshot& snapshot, const raft::SnapshotMeta& meta);
-  // The newest complete one.
+  // The newest complete one that is not damaged. Errors: kIo, about which no older one can help.
   Result<std::optional<SavedSnapshot>> newest(GroupId group);
 
   // --- Receiving -----------------------------------------------------------------------------------------------------

@@ -182,8 +182,10 @@ void Worker::send_snapshot(Group& group, const raft::SnapshotRequest& request) {
     group.step(raft::SnapshotSent{.to = request.to, .index = request.index_min, .ok = false});
   };
   Result<std::optional<SavedSnapshot>> newest = shared_.snapshots.newest(group.id());
-  if (!newest.ok()) return failed(newest.status());
-  if (newest->has_value() && (*newest)->meta.last.index >= request.index_min) return start(std::move(**newest));
+  if (!newest.ok()) log::error("{} -> a new snapshot is taken", newest.status().to_string());
+  if (newest.ok() && newest->has_value() && (*newest)->meta.last.index >= request.index_min) {
+    return start(std::move(**newest));
+  }
   take_snapshot(group, [start, failed](Result<SavedSnapshot> saved) {
     if (!saved.ok()) return failed(saved.status());
     start(std::move(saved).value());
