@@ -70,8 +70,17 @@ Status Nodes::start(size_t i, const node::JoinTicket* ticket) {
 }
 
 void Nodes::crash(size_t i, const env::testing::CrashPolicy& policy) {
+  hosts_[i]->fs->crash(policy);
+  end_process(i);
+}
+
+void Nodes::kill(size_t i) {
+  hosts_[i]->fs->kill();
+  end_process(i);
+}
+
+void Nodes::end_process(size_t i) {
   Host& host = *hosts_[i];
-  host.fs->crash(policy);
   host.node.reset();
   host.log_executor.reset();
   host.background.reset();

@@ -46,6 +46,8 @@ class Nodes {
   Status start(size_t i, const node::JoinTicket* ticket = nullptr);
   // The power of a node goes; of what was not synced, the policy decides.
   void crash(size_t i, const env::testing::CrashPolicy& policy = env::testing::CrashPolicy::drop_all());
+  // The process of a node ends; the page cache stays.
+  void kill(size_t i);
   // A machine that is not started, at an address that may be somebody else's. Returns its number.
   size_t add_host(std::string name, env::Address address);
   // The ticket of a member that was added under that name.
@@ -110,6 +112,7 @@ class Nodes {
     Clock clock;
   };
   node::NodeOptions options_of(size_t i) const;
+  void end_process(size_t i);
   // Runs a task as a turn of a node and waits until it has run.
   void in_turn(size_t i, env::Task task);
 

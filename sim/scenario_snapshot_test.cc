@@ -420,6 +420,37 @@ void cut_while_installing(uint64_t seed, uint64_t operations, Tally& tally, bool
   ASSERT_EQ(nodes.hash(victim), nodes.hash(leader)) << operations;
 }
 
+// The name of an installed snapshot could not be made durable, and the process ended over it. The next one sees the
+// name; that the state is there once more after a power cut is for it to see to, before it shortens the log.
+TEST(Scenario, R63_a_name_is_made_durable_by_the_next_process) {
+  Nodes nodes(28, 3, snapshots_after_20_kb);
+  const size_t leader = nodes.wait_leader();
+  const size_t victim = (leader + 1) % 3;
+  nodes.settle();
+  const Index last = nodes.group(victim).core().last_index();
+  nodes.crash(victim);
+  outrun(nodes, leader, last);
+  nodes.network().set_tap([&](Passing& passing) {
+    if (is(passing, PeerMessage::kSnapshotOpen)) {
+      nodes.fs(victim).fail_once(FsOp::kSyncDir, 1, ErrorCode::kIo, Nodes::snapshot_dir());
+    }
+    return Fate::kPass;
+  });
+  ASSERT_TRUE(nodes.start(victim).ok());
+  nodes.until([&] { return !nodes.group(victim).halt_reason().ok(); });
+  nodes.network().set_tap(nullptr);
+  nodes.kill(victim);
+  nodes.isolate(victim);
+  ASSERT_TRUE(nodes.start(victim).ok());
+  EXPECT_GT(nodes.applied(victim), last);
+  nodes.pass(Millis(100));
+  nodes.crash(victim);
+  const Status started = nodes.start(victim);
+  ASSERT_TRUE(started.ok()) << started.to_string();
+  nodes.heal();
+  nodes.settle();
+}
+
 // The power goes at every single operation of the disk while a snapshot is taken up: the next start finds the state at
 // one index, and catches up from there.
 TEST(Scenario, R63_snapshot_install_crash) {

@@ -59,6 +59,9 @@ Status SnapshotStore::restore(GroupId group, engine::Engine& engine) {
     FLUX_PROBE("a crash left a snapshot half done");
     FLUX_RETURN_IF_ERROR(fs_.remove(dir + "/" + name));  // half-done when the process ended
   }
+  // The process before us may have ended because this failed: what is seen under a name need not be durable yet, and
+  // the log is shortened in the belief that it is.
+  FLUX_RETURN_IF_ERROR(fs_.sync_dir(dir));
   Index applied;
   engine::PinnedValue value;
   FLUX_TRY(const bool exists, engine.get(engine::Family::kMeta, kv::kAppliedKey, value));
