@@ -459,6 +459,29 @@ TEST(Scenario, two_additions_of_one_name_make_one_member) {
   }
 }
 
+// A removal finds a node that was written down and is no member, and it becomes one before the removal is done: the
+// removal goes on until it is out.
+TEST(Scenario, a_removal_overtaken_by_the_addition_goes_on) {
+  Nodes nodes(43, 3);
+  const size_t leader = nodes.wait_leader();
+  const std::string record = node::encode_node_record({.id = NodeId(4), .name = "n4", .peer_address = "10.0.0.4:7380"});
+  const std::string key = node::node_record_name(NodeId(4));
+  ASSERT_TRUE(nodes.write(leader, {api::PutMeta{.name = key, .value = record}}).status.ok());
+  nodes.settle();
+  const Index before = nodes.group(leader).core().last_index();
+  std::optional<Status> removed;
+  nodes.node(leader).admin(0).change_member({.action = api::MemberAction::kRemove, .node = NodeId(4), .record = {}},
+                                            [&](const Status& status) { removed = status; });
+  nodes.until([&] { return nodes.group(leader).core().last_index() > before; });
+  nodes.group(leader).change_config(
+      {.steps = {{.kind = raft::ConfigStepKind::kAddLearner, .node = NodeId(4)}}, .context = {}}, [](const Status&) {});
+  ASSERT_TRUE(nodes.group(leader).core().membership().contains(NodeId(4)));
+  nodes.until([&] { return removed.has_value(); });
+  EXPECT_TRUE(removed->ok()) << removed->to_string();
+  nodes.settle();
+  EXPECT_FALSE(nodes.group(leader).core().membership().contains(NodeId(4)));
+}
+
 // --- Leases ----------------------------------------------------------------------------------------------------------
 
 // A node is held up between the moment its lease was good and the moment it answers: it asks a quorum instead.

@@ -149,8 +149,13 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
       return one(Form::kFlag, Kind::kSetNx, "SETNX", draw_key('s', rng), fresh_value(client));
     case 4:
       return one(Form::kValue, Kind::kGetSet, "GETSET", draw_key('s', rng), fresh_value(client));
-    case 5:
-      return one(Form::kFlag, Kind::kDelete, "DEL", draw_key(rng.chance(0.7) ? 's' : 'a', rng), {});
+    case 5: {
+      Request request = one(Form::kFlag, Kind::kDelete, "DEL", draw_key(rng.chance(0.7) ? 's' : 'a', rng), {});
+      // A deadline in the past is a deletion too.
+      const std::string& key = history_[request.operations.front()].key;
+      if (rng.chance(0.2)) request.bytes = request_bytes({"PEXPIREAT", key, "1"});
+      return request;
+    }
     case 6:
     case 7:
       return one(Form::kNumber, Kind::kAdd, "INCRBY", draw_key('c', rng), std::to_string(rng.between(1, 1000)));

@@ -250,20 +250,34 @@ void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, a
   put_record_then(group, record, {.steps = {{.kind = kind, .node = record.id}}, .context = {}}, std::move(done));
 }
 
-// `until`: how long voters that were not heard yet are waited for; a leader that is new has heard nobody.
+// `until`: how long another change of the membership is waited for, and voters that were not heard yet; a leader that
+// is new has heard nobody.
 void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, api::AdminDone done) {
   if (!group.leads()) return done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
-  if (Status status = membership_settled(group); !status.ok()) return done(std::move(status));
+  env::Loop& loop = node.owner(group.id()).loop();
+  const auto try_again = [&] {
+    loop.call_after(node.options().heartbeat_interval,
+                    [&node, &group, target, until, done = std::move(done)]() mutable {
+                      remove_member(node, group, target, until, std::move(done));
+                    });
+  };
+  if (Status status = membership_settled(group); !status.ok()) {
+    return loop.now() < until ? try_again() : done(std::move(status));
+  }
   const raft::Membership& membership = group.core().membership();
   if (!membership.contains(target)) {
-    // One that was to be added and never became a member leaves nothing behind.
-    if (node.directory().find(target)) return forget_node(group, target, std::move(done));
+    // One that was to be added and never became a member leaves nothing behind. It may become one even now.
+    if (node.directory().find(target)) {
+      return forget_node(group, target, [&node, &group, target, until, done = std::move(done)](const Status&) mutable {
+        if (!group.core().membership().contains(target)) return done(Status());
+        remove_member(node, group, target, until, std::move(done));
+      });
+    }
     return done(Status(ErrorCode::kNotFound, fmt::format("node {} is not a member of group {}", target, group.id())));
   }
   // Whoever is left must be able to decide: a removal that leaves a majority of silent voters would stop the group.
   size_t voters = 0;
   size_t heard = 0;
-  env::Loop& loop = node.owner(group.id()).loop();
   const std::vector<raft::PeerStatus> peers = group.core().peers(loop.now());
   for (const NodeId voter : membership.voters) {
     if (voter == target) continue;
@@ -274,13 +288,7 @@ void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, 
     heard += alive ? 1 : 0;
   }
   if (voters != 0 && heard < voters / 2 + 1) {
-    if (loop.now() < until) {
-      loop.call_after(node.options().heartbeat_interval,
-                      [&node, &group, target, until, done = std::move(done)]() mutable {
-                        remove_member(node, group, target, until, std::move(done));
-                      });
-      return;
-    }
+    if (loop.now() < until) return try_again();
     return done(
         Status(ErrorCode::kPrecondition,
                fmt::format("removing node {} would leave {} of {} voters reachable, which is no quorum; bring the "
