@@ -241,6 +241,12 @@ void Cluster::slow_disk(size_t i, int64_t factor) {
   host.background->slow_down(factor);
 }
 
+MonoTime Cluster::disk_done_at(size_t i) const {
+  const Host& host = *hosts_[i];
+  if (host.loop == nullptr) return world_.now();
+  return std::max({world_.now(), host.log_executor->free_at(), host.background->free_at()});
+}
+
 api::GroupStatus Cluster::group(size_t i) {
   api::GroupStatus group;
   // With one worker the answer comes at once.

@@ -80,6 +80,8 @@ class Cluster {
   TappedNetwork& network() { return network_; }
   Clock& clock(size_t i) { return hosts_[i]->clock; }
   void slow_disk(size_t i, int64_t factor);
+  // When the disk will have done all that it was asked for until now.
+  MonoTime disk_done_at(size_t i) const;
   static uint64_t host_id(size_t i) { return i + 1; }
   std::optional<size_t> host_of(NodeId node) const;
   NodeId node_id(size_t i) const { return hosts_[i]->id; }

@@ -106,6 +106,7 @@ class Faults {
   bool rollback(size_t victim, Rng& rng);
   bool swap_disks(size_t one, size_t other, Rng& rng);
   void swap_back();
+  void forgive_when_heard(size_t victim, MonoTime disk_done);
   void supervise(size_t victim, Rng& rng);
   bool transfer(size_t through, Rng& rng);
   bool stall(size_t victim, Rng& rng);

@@ -54,7 +54,7 @@ bool Faults::disk_full(size_t victim, Rng& rng) {
     cluster_.fs(victim).set_free_bytes(std::nullopt);
     cluster_.start(victim);
     // What failed until now may be heard of a little later.
-    after(Millis(1000), [this, victim] { cluster_.forgive(victim); });
+    forgive_when_heard(victim, cluster_.disk_done_at(victim));
   });
   return true;
 }
@@ -82,6 +82,15 @@ bool Faults::read_error(size_t victim, Rng& rng) {
   if (starts) cluster_.start(victim);
   supervise(victim, rng);
   return true;
+}
+
+// What failed until now is heard of when the disk has done what it was asked for, and the process is awake.
+void Faults::forgive_when_heard(size_t victim, MonoTime disk_done) {
+  const MonoTime heard = std::max(disk_done, world_.paused_until(Cluster::host_id(victim))) + Millis(1);
+  after(heard - world_.now(), [this, victim, disk_done] {
+    if (world_.paused_until(Cluster::host_id(victim)) > world_.now()) return forgive_when_heard(victim, disk_done);
+    cluster_.forgive(victim);
+  });
 }
 
 // Whoever supervises the process starts it again.

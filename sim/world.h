@@ -98,6 +98,8 @@ class SimExecutor final : public env::Executor {
   SimExecutor(World& world, SimLoop& owner, Micros write_max, Micros sync_max)
       : world_(world), owner_(owner), write_max_(write_max), sync_max_(sync_max) {}
   void submit(env::Loop& reply_to, env::Task write, env::Task sync, env::Task done) override;
+  // When all that was submitted until now is done.
+  MonoTime free_at() const { return free_at_; }
   // Times everything takes longer than usual.
   void slow_down(int64_t factor) { factor_ = factor; }
 
@@ -154,6 +156,11 @@ class World {
   bool has_power(uint64_t host) const { return !powerless_.contains(host); }
   // Nothing runs there until then. A pause is never shortened: what was put off keeps its order.
   void pause(uint64_t host, MonoTime until) { paused_[host] = std::max(paused_[host], until); }
+  // Now, or when a pause ends.
+  MonoTime paused_until(uint64_t host) const {
+    const auto paused = paused_.find(host);
+    return paused == paused_.end() ? now_ : std::max(now_, paused->second);
+  }
   // Destroys what is scheduled for a loop, unrun.
   void forget_tasks(const SimLoop& loop);
 
