@@ -286,7 +286,9 @@ bool Faults::kill(size_t victim, Rng& rng) {
 bool Faults::pause(size_t victim, Rng& rng) {
   const Micros length = draw_micros(rng, 10'000, rng.chance(0.3) ? 5'000'000 : 900'000);
   world_.say("n{} stands still for {} ms", victim + 1, length.count() / 1000);
-  world_.pause(Cluster::host_id(victim), world_.now() + length);
+  const MonoTime resumes = world_.now() + length;
+  world_.pause(Cluster::host_id(victim), resumes);
+  if (rng.chance(0.5)) cluster_.loop(victim).stand_still_after_look(resumes);
   return true;
 }
 

@@ -87,7 +87,8 @@ void Invariants::check_leader(const raft::Core& core, const Seen& before) {
 // While one leads, no other may serve reads by a lease, at this moment of true time whatever the clocks say.
 void Invariants::check_leases(const raft::Core& leader) {
   for (const auto& [node, seen] : seen_) {
-    if (!seen.running || node == leader.id() || seen.term >= leader.term() || !seen.group->holds_lease()) continue;
+    if (!seen.running || node == leader.id() || seen.term >= leader.term()) continue;
+    if (!seen.group->holds_lease(clock_(node))) continue;
     report_(fmt::format("node {} leads in term {} while node {} still holds a lease of term {}", leader.id(),
                         leader.term(), node, seen.term));
   }

@@ -20,12 +20,15 @@ class Invariants final : public node::Observer {
   using Report = std::function<void(std::string)>;
   // A replica has stopped although its process goes on.
   using Halted = std::function<void(NodeId, const Status&)>;
+  // What the clock of a node that runs would show now, whether or not the node looks.
+  using ClockOf = std::function<MonoTime(NodeId)>;
   // `replay` is given every entry once.
-  Invariants(Replay& replay, const api::SessionLimits& sessions, const Report& report, Halted halted)
+  Invariants(Replay& replay, const api::SessionLimits& sessions, const Report& report, Halted halted, ClockOf clock)
       : replay_(replay),
         sessions_(sessions),
         report_(report),
         halted_(std::move(halted)),
+        clock_(std::move(clock)),
         oracle_(report),
         promises_(report) {}
 
@@ -67,6 +70,7 @@ class Invariants final : public node::Observer {
   const api::SessionLimits sessions_;
   const Report report_;
   const Halted halted_;
+  const ClockOf clock_;
   LogOracle oracle_;
   Promises promises_;
   std::map<NodeId, Seen> seen_;  // of a node that is down: when it was last seen

@@ -51,7 +51,8 @@ class Trial {
         replay_(draws.knobs.node.sessions),
         invariants_(
             replay_, draws.knobs.node.sessions, [this](std::string problem) { cluster_.report(std::move(problem)); },
-            [this](NodeId node, const Status& why) { on_halted(node, why); }),
+            [this](NodeId node, const Status& why) { on_halted(node, why); },
+            [this](NodeId node) { return cluster_.loop(cluster_.host_of(node).value()).clock_now(); }),
         cluster_(narrated(world_), std::move(draws.knobs), invariants_),
         workload_(world_, cluster_, draws.workload, Rng(draws.clients)),
         faults_(world_, cluster_, without(draws.plan), Rng(draws.faults)) {

@@ -44,7 +44,9 @@ MonoTime SimLoop::true_at(MonoTime local) const {
   return since_ + Micros(drift_ppm_ == 0 ? ahead : ahead * kMillion / (kMillion + drift_ppm_) + 2);
 }
 
-MonoTime SimLoop::now() const { return local_at(world_.now()); }
+MonoTime SimLoop::now() const { return world_.now() <= seen_until_ ? seen_ : clock_now(); }
+
+MonoTime SimLoop::clock_now() const { return local_at(world_.now()); }
 
 MonoTime SimLoop::precise_now() const {
   if (stall_look_ > 0 && --stall_look_ == 0) {
@@ -55,7 +57,7 @@ MonoTime SimLoop::precise_now() const {
 }
 
 void SimLoop::set_drift(int64_t ppm) {
-  since_local_ = now();
+  since_local_ = clock_now();
   since_ = world_.now();
   drift_ppm_ = ppm;
 }

@@ -65,6 +65,11 @@ class SimLoop final : public env::Loop {
   // the next). What the turn sends leaves after that, and the next one begins after that.
   void stall(uint64_t look, Micros length) { stall_look_ = look, stall_length_ = length; }
   Micros stalled() const { return stalled_; }
+  // The host stands still from now on and has read the clock already: what has arrived until it goes on, `resumes`, it
+  // takes in as if it were still now.
+  void stand_still_after_look(MonoTime resumes) { seen_ = now(), seen_until_ = resumes; }
+  // What the clock shows, to somebody from outside.
+  MonoTime clock_now() const;
   // The clock runs at another rate from now on.
   void set_drift(int64_t ppm);
 
@@ -85,6 +90,8 @@ class SimLoop final : public env::Loop {
   mutable uint64_t stall_look_ = 0;  // 0: none
   Micros stall_length_{0};
   mutable Micros stalled_{0};  // in this turn
+  MonoTime seen_;              // what a look at the clock has shown, and holds up to and with seen_until_ of true time
+  MonoTime seen_until_;
   size_t slot_;
   env::Task turn_end_;
   uint64_t last_timer_ = 0;

@@ -101,7 +101,7 @@ class Group final : public raft::LogReader {
   engine::Engine& engine() { return *engine_; }
   const Status& halt_reason() const { return halted_; }
   // Whether it would serve reads now without asking anybody.
-  bool holds_lease() const { return leads() && core_->lease_valid(host_.loop().now()); }
+  bool holds_lease(MonoTime now) const { return leads() && core_->lease_valid(now); }
   bool leads() const { return core_->role() == raft::Role::kLeader; }
   api::GroupStatus status() const;
   MonoTime next_deadline() const { return core_->next_deadline(); }
