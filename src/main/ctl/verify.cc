@@ -107,7 +107,7 @@ void resolve_seed(VerifyLoadOptions& load) {
 void add_verify_load_options(CLI::App& command, VerifyLoadOptions& load, std::string& history_path) {
   load.seed = 0;
   command.add_option("--clients", load.clients, "Clients at once")->check(CLI::Range(1, 1000))->capture_default_str();
-  command.add_option("--keys", load.keys, "Keys they share; fewer means more contention")
+  command.add_option("--keys", load.keys, "Keys they share at a time; fewer means more contention")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
   command.add_option("--seed", load.seed, "Of the random choices; 0 draws one")

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <memory>
+#include <set>
 #include <thread>
 
 #include "main/ctl/client.h"
@@ -15,8 +16,11 @@ using history::Kind;
 using history::Operation;
 using history::Outcome;
 
-// How long the last reads may take: whatever was broken must have come back by then.
+// How long one of the last reads may take: whatever was broken must have come back by then.
 constexpr Micros kLastReadsTimeout = Millis(30'000);
+// How long a key is used before a fresh one takes its place. What is read of a list, and the search for an order of
+// what happened to a key, grow with the square of it.
+constexpr int64_t kGenerationUs = 1'000'000;
 // Pause before a server that could not be reached is tried again.
 constexpr Micros kReconnectPause = Millis(20);
 
@@ -49,6 +53,10 @@ std::vector<std::string> request_of(const Operation& operation) {
   return {};
 }
 
+std::string key_name(const VerifyLoadOptions& options, uint64_t key, int64_t generation) {
+  return fmt::format("{}{}:{}", options.prefix, key, generation);
+}
+
 // What an answer says of the operation. An error that may have happened all the same begins with UNKNOWN; every other
 // is definite.
 void take_answer(Operation& operation, const RespValue& answer) {
@@ -70,8 +78,12 @@ void take_answer(Operation& operation, const RespValue& answer) {
 
 class LoadClient {
  public:
-  LoadClient(const VerifyLoadOptions& options, uint64_t number, VerifyProgress& progress)
-      : options_(options), number_(number), progress_(progress), rng_(options.seed * 1'000'003 + number) {}
+  LoadClient(const VerifyLoadOptions& options, uint64_t number, int64_t began_us, VerifyProgress& progress)
+      : options_(options),
+        number_(number),
+        began_us_(began_us),
+        progress_(progress),
+        rng_(options.seed * 1'000'003 + number) {}
 
   void run(const std::atomic<bool>& stop) {
     while (!stop) {
@@ -120,7 +132,7 @@ class LoadClient {
   Operation draw() {
     const uint64_t key = rng_.below(options_.keys);
     Operation operation;
-    operation.key = fmt::format("{}{}", options_.prefix, key);
+    operation.key = key_name(options_, key, (now_us() - began_us_) / kGenerationUs);
     if (rng_.chance(0.35)) return operation;  // kGet
     const std::string unique = fmt::format("{}.{}", number_, operations_ + 1);
     switch (use_of(key)) {
@@ -146,6 +158,7 @@ class LoadClient {
 
   const VerifyLoadOptions& options_;
   const uint64_t number_;
+  const int64_t began_us_;
   VerifyProgress& progress_;
   Rng rng_;
   std::unique_ptr<RespClient> connection_;
@@ -158,36 +171,39 @@ class LoadClient {
 
 Result<history::History> run_verify_load(const VerifyLoadOptions& options, const std::atomic<bool>& stop,
                                          VerifyProgress& progress) {
+  const int64_t began = now_us();
   std::vector<std::unique_ptr<LoadClient>> clients;
   std::vector<std::thread> threads;
   for (uint64_t i = 0; i < options.clients; ++i) {
-    clients.push_back(std::make_unique<LoadClient>(options, i + 1, progress));
+    clients.push_back(std::make_unique<LoadClient>(options, i + 1, began, progress));
     threads.emplace_back([client = clients.back().get(), &stop] { client->run(stop); });
   }
   for (std::thread& thread : threads) thread.join();
+  std::set<std::string> keys;
   history::History all;
   for (const auto& client : clients) {
     history::History part = client->take();
+    for (const Operation& each : part) keys.insert(each.key);
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   // Whatever is still on its way may land between these reads; that is what an unknown outcome means.
-  LoadClient last(options, options.clients + 1, progress);
-  const int64_t until = now_us() + kLastReadsTimeout.count();
-  for (uint64_t key = 0; key < options.keys; ++key) {
+  LoadClient last(options, options.clients + 1, began, progress);
+  for (const std::string& key : keys) {
+    const int64_t until = now_us() + kLastReadsTimeout.count();
     for (bool done = false; !done;) {
-      if (now_us() > until) return Status(ErrorCode::kUnavailable, "the last reads were not answered within 30 s");
+      if (now_us() > until) return Status(ErrorCode::kUnavailable, "a last read was not answered within 30 s");
       Operation read;
-      read.key = fmt::format("{}{}", options.prefix, key);
+      read.key = key;
       done = last.connected() && last.perform(std::move(read));
       if (!done) std::this_thread::sleep_for(kReconnectPause);
     }
   }
   history::History reads = last.take();
   std::move(reads.begin(), reads.end(), std::back_inserter(all));
-  LoadClient cleaner(options, options.clients + 2, progress);
-  for (uint64_t key = 0; key < options.keys; ++key) {
+  LoadClient cleaner(options, options.clients + 2, began, progress);
+  for (const std::string& key : keys) {
     Operation erase;
-    erase.key = fmt::format("{}{}", options.prefix, key);
+    erase.key = key;
     erase.kind = Kind::kDelete;
     if (cleaner.connected()) cleaner.perform(std::move(erase));
   }

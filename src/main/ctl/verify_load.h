@@ -19,7 +19,7 @@ namespace flux::main::ctl {
 struct VerifyLoadOptions {
   std::vector<env::Address> servers;
   uint64_t clients = 8;
-  uint64_t keys = 12;
+  uint64_t keys = 12;  // at a time; every second fresh ones take their place
   // An unanswered request is given up after this; its outcome is unknown.
   Micros timeout = Millis(2000);
   // Pause of a client between requests, at most.
