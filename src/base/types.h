@@ -35,11 +35,13 @@ class StrongId {
   Rep value_ = 0;
 };
 
-using Term = StrongId<struct TermTag>;            // Raft term; 0 is "before the first election"
-using Index = StrongId<struct IndexTag>;          // position in a group's log; the first entry is 1
-using NodeId = StrongId<struct NodeIdTag>;        // a process with one data directory, for ever; 0 is "nobody"
-using GroupId = StrongId<struct GroupIdTag>;      // a Raft group; group 0 is the controller
-using ConfigNum = StrongId<struct ConfigNumTag>;  // version of the shard map
+using Term = StrongId<struct TermTag>;              // Raft term; 0 is "before the first election"
+using Index = StrongId<struct IndexTag>;            // position in a group's log; the first entry is 1
+using NodeId = StrongId<struct NodeIdTag>;          // a process with one data directory, for ever; 0 is "nobody"
+using GroupId = StrongId<struct GroupIdTag>;        // a Raft group; group 0 is the controller
+using ConfigNum = StrongId<struct ConfigNumTag>;    // version of the shard map
+using KeyspaceId = StrongId<struct KeyspaceIdTag>;  // a named set of keys; never given twice, 0 is none
+using ShardId = StrongId<struct ShardIdTag>;      // a range of a keyspace's encoded keys; never given twice, 0 is none
 using Slot = StrongId<struct SlotTag, uint16_t>;  // 0 to 16383, as in Redis Cluster
 
 inline constexpr NodeId kNobody{0};
