@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 FILES = [name for name in subprocess.run(
     ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True,
     check=True).stdout.split("\n") if name and (ROOT / name).is_file()]
-EDGE_CASE = re.compile(r"[RSD]\d\d_\w+")
+EDGE_CASE = re.compile(r"[RSDM]\d\d_\w+")
 IDS = ([f"R{i:02}" for i in range(1, 70)] + [f"S{i:02}" for i in range(1, 16)] + [f"D{i:02}" for i in range(1, 13)]
        + ["D18", "D19"])
 breaches = []
@@ -40,15 +40,15 @@ def check_table(found):
     document = "docs/TESTING.md"
     rows, excused = {}, set()
     for number, line in enumerate((ROOT / document).read_text().split("\n"), 1):
-        row = re.match(r"\| `([RSD]\d\d_\w+)` \| `([^`]+)` \| .+ \|$", line)
-        excuse = re.match(r"- ([RSD]\d\d) \w+: .+", line)
+        row = re.match(r"\| `([RSDM]\d\d_\w+)` \| `([^`]+)` \| .+ \|$", line)
+        excuse = re.match(r"- ([RSDM]\d\d) \w+: .+", line)
         if excuse:
             excused.add(excuse.group(1))
         elif row:
             rows[row.group(1)] = row.group(2)
             if row.group(2) not in found.get(row.group(1), set()):
                 breaches.append(f"{document}:{number}: there is no test {row.group(1)} in {row.group(2)}")
-        elif re.match(r"\| `?[RSD]\d\d", line):
+        elif re.match(r"\| `?[RSDM]\d\d", line):
             breaches.append(f"{document}:{number}: not a row of the form | `name` | `file` | what it shows |")
     for name, files in sorted(found.items()):
         if EDGE_CASE.fullmatch(name) and name not in rows:

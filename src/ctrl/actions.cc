@@ -1,0 +1,131 @@
+#include "ctrl/actions.h"
+
+#include <algorithm>
+#include <map>
+
+#include "ctrl/balance.h"
+
+namespace flux::ctrl {
+namespace {
+
+// What is on its way, against the limits.
+class Budget {
+ public:
+  explicit Budget(const ActionLimits& limits) : limits_(limits) {}
+
+  void take(const Task& task) {
+    if (const auto* move = std::get_if<MoveShard>(&task)) {
+      ++moves_, ++moves_of_[move->from], ++moves_of_[move->to];
+    } else {
+      changing_.insert(std::get<ChangeReplica>(task).group);
+    }
+  }
+  bool has_room(const Task& task) {
+    if (const auto* move = std::get_if<MoveShard>(&task)) {
+      return moves_ < limits_.moves_max && moves_of_[move->from] < limits_.moves_per_group_max &&
+             moves_of_[move->to] < limits_.moves_per_group_max;
+    }
+    return changing_.size() < limits_.changes_max && !changing_.contains(std::get<ChangeReplica>(task).group);
+  }
+
+ private:
+  const ActionLimits& limits_;
+  size_t moves_ = 0;
+  std::map<GroupId, size_t> moves_of_;
+  std::set<GroupId> changing_;
+};
+
+class Planner {
+ public:
+  Planner(const State& state, const ActionLimits& limits) : state_(state), budget_(limits) {}
+
+  void start_groups() {
+    for (const auto& [id, group] : state_.config().groups) {
+      if (group.state == GroupState::kCreating) actions_.emplace_back(StartGroup{id});
+    }
+  }
+
+  // First all that was begun, so that it counts; then what there is room for.
+  void walk_plans() {
+    for_each_step([&](const Plan& plan, uint32_t at, const Step& step) {
+      if (!step.under_way()) return;
+      budget_.take(step.task);
+      go_on(plan, at, step);
+    });
+    for_each_step([&](const Plan& plan, uint32_t at, const Step& step) {
+      if (plan.state != PlanState::kRunning || step.phase != StepPhase::kPending) return;
+      if (!can_begin(step.task) || !budget_.has_room(step.task)) return;
+      budget_.take(step.task);
+      work(plan, at, step);
+    });
+  }
+
+  void rebalance() {
+    if (state_.balance != BalanceMode::kShards) return;
+    if (!balancing_moves(state_, 1).empty()) actions_.emplace_back(ProposeRebalance{});
+  }
+
+  std::vector<Action> take() { return std::move(actions_); }
+
+ private:
+  template <typename Visit>
+  void for_each_step(Visit visit) {
+    for (const auto& [id, plan] : state_.plans) {
+      if (!plan.active()) continue;
+      for (uint32_t at = 0; at < plan.steps.size(); ++at) visit(plan, at, plan.steps[at]);
+    }
+  }
+
+  // Whether the receiver is as able as it was when the plan was made.
+  bool can_begin(const Task& task) const {
+    const auto* move = std::get_if<MoveShard>(&task);
+    if (!move) return true;
+    const Keyspace* keyspace = state_.config().place(move->shard).keyspace;
+    return keyspace && may_receive(state_, state_.config(), move->to, keyspace->replication).ok();
+  }
+
+  void work(const Plan& plan, uint32_t at, const Step& step) {
+    if (const auto* move = std::get_if<MoveShard>(&step.task)) {
+      actions_.emplace_back(CopyShard{.plan = plan.id, .step = at, .move = *move});
+    } else {
+      actions_.emplace_back(ChangeMembers{.plan = plan.id, .step = at, .change = std::get<ChangeReplica>(step.task)});
+    }
+  }
+
+  void go_on(const Plan& plan, uint32_t at, const Step& step) {
+    if (step.phase == StepPhase::kUndoing) {
+      actions_.emplace_back(UndoMembers{.plan = plan.id, .step = at, .change = std::get<ChangeReplica>(step.task)});
+    }
+    if (plan.state != PlanState::kRunning) return;
+    if (step.phase == StepPhase::kCopying) work(plan, at, step);
+    if (step.phase == StepPhase::kReady) hand_over(plan, at, step);
+  }
+
+  // The copy goes on until the hand-over is committed, so that what is left stays small.
+  void hand_over(const Plan& plan, uint32_t at, const Step& step) {
+    work(plan, at, step);
+    const auto& move = std::get<MoveShard>(step.task);
+    if (!can_begin(step.task) || state_.progress_of(move.from).busy() || state_.progress_of(move.to).busy()) return;
+    // One hand-over makes its groups busy, and the next one would be refused.
+    if (!handing_.insert(move.from).second) return;
+    if (!handing_.insert(move.to).second) return;
+    actions_.emplace_back(ProposeHandOver{.plan = plan.id, .step = at});
+  }
+
+  const State& state_;
+  Budget budget_;
+  std::set<GroupId> handing_;
+  std::vector<Action> actions_;
+};
+
+}  // namespace
+
+std::vector<Action> next_actions(const State& state, const ActionLimits& limits) {
+  Planner planner(state, limits);
+  planner.start_groups();
+  planner.walk_plans();
+  planner.rebalance();
+  return planner.take();
+}
+
+}  // namespace flux::ctrl

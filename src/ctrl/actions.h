@@ -1,0 +1,66 @@
+// What whoever leads the controller should see done now. It follows from the state alone, so that a new leader goes on
+// where the old one stopped, and asking again does no harm. Pure.
+#pragma once
+
+#include <variant>
+#include <vector>
+
+#include "ctrl/state.h"
+
+namespace flux::ctrl {
+
+// Start the group on its voters; it answers with ReportGroup and, once it runs, Settled.
+struct StartGroup {
+  GroupId group;
+  bool operator==(const StartGroup&) const = default;
+};
+
+// Let the receiving group stage the shard, from where it is; it answers with ReportProgress. What a group has staged
+// under a (plan, step) that no action names any more, it drops.
+struct CopyShard {
+  PlanId plan;
+  uint32_t step = 0;
+  MoveShard move;
+  bool operator==(const CopyShard&) const = default;
+};
+
+// Propose HandOver: it would be accepted.
+struct ProposeHandOver {
+  PlanId plan;
+  uint32_t step = 0;
+  bool operator==(const ProposeHandOver&) const = default;
+};
+
+// Let the group change its members; it answers with ReportGroup, or ReportProgress on the way and on failure.
+struct ChangeMembers {
+  PlanId plan;
+  uint32_t step = 0;
+  ChangeReplica change;
+  bool operator==(const ChangeMembers&) const = default;
+};
+
+// Take back a change of members that was begun: remove who was to be added. Answered with ReportGroup or kUndone.
+struct UndoMembers {
+  PlanId plan;
+  uint32_t step = 0;
+  ChangeReplica change;
+  bool operator==(const UndoMembers&) const = default;
+};
+
+// Propose Rebalance: shards are not where they should be.
+struct ProposeRebalance {
+  bool operator==(const ProposeRebalance&) const = default;
+};
+
+using Action = std::variant<StartGroup, CopyShard, ProposeHandOver, ChangeMembers, UndoMembers, ProposeRebalance>;
+
+struct ActionLimits {
+  size_t moves_max = 8;            // shards that are on their way at once
+  size_t moves_per_group_max = 2;  // of which one group gives or takes
+  size_t changes_max = 4;          // groups that change their members at once; each has one change at a time
+};
+
+// In the order of plans and their steps. What is under way comes before what could begin.
+std::vector<Action> next_actions(const State& state, const ActionLimits& limits);
+
+}  // namespace flux::ctrl

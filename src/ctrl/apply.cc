@@ -1,0 +1,124 @@
+#include "ctrl/apply.h"
+
+#include <algorithm>
+
+#include "ctrl/turn.h"
+
+namespace flux::ctrl {
+
+Config& Turn::draft() {
+  if (!draft_) {
+    draft_ = state_.config();
+    draft_->num = next_num();
+  }
+  return *draft_;
+}
+
+Status Turn::check_settled(GroupId group) const {
+  const GroupProgress& progress = state_.progress_of(group);
+  if (!progress.busy()) return {};
+  return refuse(ErrorCode::kPrecondition, "group {} has not settled configuration {} yet: try again later", group,
+                progress.changed);
+}
+
+void Turn::changes(GroupId group) {
+  draft();
+  state_.progress[group].changed = next_num();
+}
+
+Status Turn::check_room_for_plan() const {
+  const auto active =
+      std::count_if(state_.plans.begin(), state_.plans.end(), [](const auto& each) { return each.second.active(); });
+  if (static_cast<size_t>(active) < kActivePlansMax) return {};
+  return refuse(ErrorCode::kOverloaded, "{} plans are under way", active);
+}
+
+PlanId Turn::begin(PlanKind kind, const std::vector<Task>& tasks, std::set<GroupId> groups, NodeId node) {
+  begun = ++state_.last_plan;
+  Plan& fresh = state_.plans[begun];
+  fresh = {.id = begun, .kind = kind, .groups = std::move(groups), .node = node};
+  for (const Task& task : tasks) fresh.steps.push_back({.task = task});
+  advance(fresh);
+  return begun;
+}
+
+void Turn::advance(Plan& each) {
+  const bool all_final =
+      std::all_of(each.steps.begin(), each.steps.end(), [](const Step& step) { return step.final(); });
+  if (!each.active() || !all_final) return;
+  if (each.state == PlanState::kCancelling) {
+    each.state = PlanState::kCancelled;
+  } else if (each.count(StepPhase::kFailed) > 0) {
+    each.state = PlanState::kFailed;
+  } else {
+    each.state = PlanState::kDone;
+    finish(each);
+  }
+}
+
+void Turn::release_members(GroupId gone) {
+  for (auto& [id, each] : state_.plans) {
+    for (Step& step : each.steps) {
+      const auto* change = std::get_if<ChangeReplica>(&step.task);
+      if (!change || change->group != gone || !State::is_open(each, step)) continue;
+      step.phase = step.phase == StepPhase::kUndoing ? StepPhase::kUndone : StepPhase::kDone;
+      advance(each);
+    }
+  }
+}
+
+void Turn::finish(Plan& done) {
+  if (done.kind == PlanKind::kDrainGroup) {
+    for (const GroupId id : done.groups) {
+      FLUX_CHECK(config().owned_by(id) == 0, "group {} owns shards", id);
+      const ConfigNum born = config().group(id)->born;
+      draft().groups[id] = {.id = id, .state = GroupState::kGone, .born = born};
+      state_.progress.erase(id);
+      release_members(id);
+    }
+  }
+  if (done.kind == PlanKind::kReplaceNode) {
+    // A group that took the node in behind the plan's back keeps it, draining.
+    const auto has_it = [&](const auto& item) { return item.second.has(done.node); };
+    if (std::any_of(config().groups.begin(), config().groups.end(), has_it)) return;
+    draft().nodes[done.node].state = NodeState::kRemoved;
+  }
+}
+
+void Turn::forget_oldest_plans() {
+  size_t finished = 0, steps = 0;
+  for (const auto& [id, each] : state_.plans) {
+    if (!each.active()) ++finished, steps += each.steps.size();
+  }
+  const auto is_over = [&] { return finished > kFinishedPlansMax || (steps > kFinishedStepsMax && finished > 1); };
+  for (auto at = state_.plans.begin(); at != state_.plans.end() && is_over();) {
+    if (at->second.active()) {
+      ++at;
+    } else {
+      --finished, steps -= at->second.steps.size();
+      at = state_.plans.erase(at);
+    }
+  }
+}
+
+void Turn::commit() {
+  forget_oldest_plans();
+  if (draft_) state_.history.push(*std::move(draft_));
+  draft_.reset();
+}
+
+Outcome apply(State& state, const Command& command) {
+  const ConfigNum before = state.config().num;
+  if (command.expected != ConfigNum() && command.expected != before) {
+    return {.status = refuse(ErrorCode::kPrecondition, "the configuration is {} by now, the command was meant for {}",
+                             before, command.expected),
+            .config = before};
+  }
+  Turn turn(state);
+  Status status = std::visit([&](const auto& body) { return on(turn, body); }, command.body);
+  if (!status.ok()) return {.status = std::move(status), .config = before};
+  turn.commit();
+  return {.config = state.config().num, .plan = turn.begun, .note = std::move(turn.note)};
+}
+
+}  // namespace flux::ctrl

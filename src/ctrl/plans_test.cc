@@ -1,0 +1,311 @@
+// Goal: work that takes many commands goes on under any leader, can be stopped, and says what cannot be taken back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "ctrl/advice.h"
+#include "ctrl/testing/controller.h"
+
+namespace flux::ctrl {
+namespace {
+
+using namespace testing;
+
+Controller three_groups(uint64_t nodes = 5) {
+  Controller controller(nodes);
+  controller.ok(join({1, 2, 3}));
+  controller.run();
+  controller.ok(hash_keyspace("default", 48));
+  controller.run();
+  return controller;
+}
+
+template <typename T>
+std::vector<T> wanted(Controller& controller, ActionLimits limits = {}) {
+  std::vector<T> found;
+  for (const Action& action : next_actions(controller.state(), limits)) {
+    if (const T* each = std::get_if<T>(&action)) found.push_back(*each);
+  }
+  return found;
+}
+
+void copy_until_ready(Controller& controller, PlanId plan, uint32_t step) {
+  controller.ok(ReportProgress{.plan = plan, .step = step, .phase = StepPhase::kReady, .bytes_done = 7});
+}
+
+TEST(Plans, a_new_leader_goes_on_where_the_old_one_stopped) {
+  Controller controller = three_groups();
+  controller.ok(join({4}));
+  // Before every step the state goes through a snapshot, as to a leader that knows nothing else.
+  for (size_t steps = 0;; ++steps) {
+    ASSERT_LT(steps, 10'000U);
+    controller.state() = decode_state(controller.bytes()).value();
+    for (const Settled& report : controller.reports()) controller.ok(report);
+    const std::vector<Action> actions = next_actions(controller.state(), {});
+    if (actions.empty()) break;
+    EXPECT_EQ(actions, next_actions(decode_state(controller.bytes()).value(), {}));
+    controller.ok(controller.answer(actions.back()));
+  }
+  EXPECT_EQ(controller.unevenness("default"), 0U);
+  EXPECT_EQ(controller.state().plans.rbegin()->second.state, PlanState::kDone);
+}
+
+TEST(Plans, what_runs_at_once_is_limited) {
+  Controller controller = three_groups();
+  controller.ok(leave({1}));
+  EXPECT_EQ(wanted<CopyShard>(controller, {.moves_max = 8, .moves_per_group_max = 2}).size(), 2U);
+  EXPECT_EQ(wanted<CopyShard>(controller, {.moves_max = 3, .moves_per_group_max = 8}).size(), 3U);
+  // One hand-over at a time for a group.
+  for (uint32_t step = 0; step < 4; ++step) copy_until_ready(controller, PlanId(1), step);
+  EXPECT_EQ(wanted<ProposeHandOver>(controller, {.moves_max = 8, .moves_per_group_max = 8}).size(), 1U);
+  controller.ok(HandOver{.plan = PlanId(1), .step = 0});
+  EXPECT_EQ(wanted<ProposeHandOver>(controller).size(), 0U);
+}
+
+TEST(Plans, paused_plans_begin_nothing_and_lose_nothing) {
+  Controller controller = three_groups();
+  const PlanId plan = controller.ok(leave({1})).plan;
+  copy_until_ready(controller, plan, 0);
+  copy_until_ready(controller, plan, 1);
+  controller.ok(HandOver{.plan = plan, .step = 0});
+  controller.ok(ControlPlan{plan, PlanVerb::kPause});
+  EXPECT_EQ(controller.refused(ControlPlan{plan, PlanVerb::kPause}), ErrorCode::kPrecondition);
+  EXPECT_EQ(next_actions(controller.state(), {}).size(), 0U);
+  EXPECT_EQ(controller.refused(HandOver{.plan = plan, .step = 1}), ErrorCode::kPrecondition);
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->steps[0].phase, StepPhase::kDone);  // it was past the point of return
+  EXPECT_EQ(controller.state().plan(plan)->steps[1].phase, StepPhase::kReady);
+  EXPECT_EQ(controller.state().plan(plan)->current(), 1U);
+  EXPECT_EQ(controller.state().plan(plan)->bytes_done(), 14U);
+  controller.ok(ControlPlan{plan, PlanVerb::kResume});
+  controller.run();
+  EXPECT_EQ(controller.config().group(GroupId(1))->state, GroupState::kGone);
+}
+
+TEST(Plans, cancel_undoes_what_it_can_and_says_what_it_cannot) {
+  Controller controller = three_groups();
+  const PlanId plan = controller.ok(leave({1})).plan;
+  const size_t steps = controller.state().plan(plan)->steps.size();
+  for (const uint32_t step : {0U, 1U}) copy_until_ready(controller, plan, step);
+  controller.ok(HandOver{.plan = plan, .step = 0});
+  const Outcome outcome = controller.ok(ControlPlan{plan, PlanVerb::kCancel});
+  EXPECT_EQ(outcome.note,
+            fmt::format("{} steps undone, 0 being undone; 0 done stay so, 1 are handed over and go on", steps - 1));
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kCancelling);
+  EXPECT_EQ(controller.config().group(GroupId(1))->state, GroupState::kServing);
+  EXPECT_EQ(controller.refused(ControlPlan{plan, PlanVerb::kCancel}), ErrorCode::kPrecondition);
+  EXPECT_EQ(controller.refused(ReportProgress{.plan = plan, .step = 1}), ErrorCode::kPrecondition);
+  controller.ok(SetBalance{BalanceMode::kOff});
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kCancelled);
+  EXPECT_EQ(controller.config().owned_by(GroupId(1)), steps - 1);
+}
+
+TEST(Plans, M34_unreachable_destination) {
+  Controller controller = three_groups();
+  const ShardId shard = controller.config().keyspace("default")->shards[0].id;
+  const GroupId owner = controller.config().place(shard).shard->group;
+  const GroupId other = owner == GroupId(1) ? GroupId(2) : GroupId(1);
+  const PlanId plan = controller.ok(Move{.shard = shard, .to = other, .pin = true}).plan;
+  copy_until_ready(controller, plan, 0);
+  const auto report = [&](bool quorum) {
+    controller.ok(ReportGroup{.group = other, .voters = controller.config().group(other)->voters, .quorum = quorum});
+  };
+  report(false);
+  EXPECT_EQ(controller.refused(HandOver{.plan = plan}), ErrorCode::kPrecondition);
+  controller.ok(ReportProgress{.plan = plan, .phase = StepPhase::kFailed, .reason = "connection refused"});
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kFailed);
+  EXPECT_EQ(controller.state().plan(plan)->reason(), "connection refused");
+  EXPECT_EQ(controller.config().place(shard).shard->group, owner);
+  report(true);
+  controller.ok(ControlPlan{plan, PlanVerb::kResume});
+  controller.run();
+  EXPECT_EQ(controller.config().place(shard).shard->group, other);
+}
+
+TEST(Plans, one_that_failed_holds_up_no_other) {
+  Controller controller = three_groups();
+  const Shard shard = controller.config().keyspace("default")->shards[0];
+  const GroupId other = shard.group == GroupId(1) ? GroupId(2) : GroupId(1);
+  const PlanId plan = controller.ok(Move{.shard = shard.id, .to = other}).plan;
+  controller.ok(ReportProgress{.plan = plan, .phase = StepPhase::kFailed, .reason = "no space"});
+  controller.ok(join({4}));
+  controller.run();
+  EXPECT_EQ(controller.config().owned_by(GroupId(4)), 12U);
+  EXPECT_EQ(controller.config().place(shard.id).shard->group, shard.group);
+  // The others were placed as if it had come to where it belongs.
+  controller.ok(ControlPlan{plan, PlanVerb::kResume});
+  controller.run();
+  EXPECT_EQ(controller.unevenness("default"), 0U);
+}
+
+TEST(Plans, finished_ones_are_forgotten_in_the_end) {
+  Controller controller = three_groups();
+  controller.ok(SetBalance{BalanceMode::kOff});
+  const ShardId shard = controller.config().keyspace("default")->shards[0].id;
+  for (uint64_t round = 0; round < 2 * kFinishedPlansMax; ++round) {
+    const GroupId next(controller.config().place(shard).shard->group.value() % 3 + 1);
+    const PlanId plan = controller.ok(Move{.shard = shard, .to = next}).plan;
+    controller.run();
+    EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kDone);
+    EXPECT_LE(controller.state().plans.size(), kFinishedPlansMax);
+  }
+  controller.ok(CreateKeyspace{.name = "large", .slot_ranges = 16'384});
+  controller.run();
+  for (int round = 0; round < 3; ++round) {
+    const PlanId plan = controller.ok(leave({1})).plan;
+    EXPECT_GT(controller.state().plan(plan)->steps.size(), kFinishedStepsMax / 2);
+    controller.ok(ControlPlan{plan, PlanVerb::kCancel});
+    EXPECT_EQ(controller.state().plans.rbegin()->first, plan);
+  }
+  EXPECT_EQ(controller.state().plans.size(), 1U);
+}
+
+TEST(Plans, a_drained_node_has_no_replicas_and_a_removed_one_never_comes_back) {
+  Controller controller = three_groups(4);
+  EXPECT_EQ(controller.refused(RemoveNode{NodeId(1)}), ErrorCode::kPrecondition);  // groups count on it
+  controller.ok(DrainNode{NodeId(1)});
+  EXPECT_EQ(controller.refused(DrainNode{NodeId(1)}), ErrorCode::kPrecondition);
+  controller.run();
+  for (const auto& [id, group] : controller.config().groups) {
+    EXPECT_FALSE(group.has(NodeId(1)));
+    EXPECT_EQ(group.voters.size(), 3U);
+  }
+  // Three nodes are left for three replicas.
+  EXPECT_EQ(controller.refused(DrainNode{NodeId(2)}), ErrorCode::kPrecondition);
+  controller.ok(RemoveNode{NodeId(1)});
+  EXPECT_EQ(controller.refused(node(1)), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(controller.refused(RemoveNode{NodeId(1)}), ErrorCode::kNotFound);
+  AddNode twin = node(9);
+  twin.record.name = "n2";
+  EXPECT_EQ(controller.refused(twin), ErrorCode::kAlreadyExists);
+  twin.record.name = "n1";  // the name is free again, the id is not
+  controller.ok(twin);
+}
+
+TEST(Plans, a_replaced_node_is_removed_at_the_end) {
+  Controller controller = three_groups(3);
+  EXPECT_EQ(controller.refused(ReplaceNode{.node = NodeId(1), .by = NodeId(2)}), ErrorCode::kPrecondition);
+  controller.ok(node(7));
+  const PlanId plan = controller.ok(ReplaceNode{.node = NodeId(1), .by = NodeId(7)}).plan;
+  EXPECT_EQ(controller.refused(ReplaceNode{.node = NodeId(2), .by = NodeId(7)}), ErrorCode::kPrecondition);
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kDone);
+  EXPECT_EQ(controller.config().node(NodeId(1))->state, NodeState::kRemoved);
+  for (const auto& [id, group] : controller.config().groups) EXPECT_TRUE(group.voters.contains(NodeId(7)));
+}
+
+TEST(Plans, a_cancelled_change_of_members_is_taken_back) {
+  Controller controller = three_groups(4);
+  const PlanId plan = controller.ok(DrainNode{NodeId(1)}).plan;
+  const auto changes = wanted<ChangeMembers>(controller);
+  ASSERT_FALSE(changes.empty());
+  const ChangeReplica change = changes[0].change;
+  const std::set<NodeId> voters = controller.config().group(change.group)->voters;
+  controller.ok(ReportGroup{.group = change.group, .entry = Index(5), .voters = voters, .learners = {change.add}});
+  controller.ok(ReportProgress{.plan = plan, .step = changes[0].step, .phase = StepPhase::kCopying});
+  controller.ok(ControlPlan{plan, PlanVerb::kCancel});
+  EXPECT_EQ(wanted<UndoMembers>(controller).size(), 1U);
+  EXPECT_EQ(controller.refused(ReportGroup{.group = change.group, .entry = Index(4), .voters = voters}),
+            ErrorCode::kStaleRequest);
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kCancelled);
+  EXPECT_EQ(controller.config().group(change.group)->voters, voters);
+  EXPECT_TRUE(controller.config().group(change.group)->learners.empty());
+  EXPECT_EQ(controller.config().node(NodeId(1))->state, NodeState::kActive);
+}
+
+TEST(Plans, replication_follows_the_neediest_keyspace) {
+  Controller controller = three_groups();
+  EXPECT_EQ(controller.refused(SetReplication{"default", 3}), ErrorCode::kAlreadyExists);
+  EXPECT_EQ(controller.refused(SetReplication{"default", 6}), ErrorCode::kPrecondition);  // there are five nodes
+  EXPECT_EQ(controller.refused(SetReplication{"default", 0}), ErrorCode::kInvalidArgument);
+  controller.ok(SetReplication{"default", 5});
+  controller.run();
+  for (const auto& [id, group] : controller.config().groups) EXPECT_EQ(group.voters.size(), 5U);
+  controller.ok(hash_keyspace("small", 16, 4));
+  controller.run();
+  controller.ok(SetReplication{"default", 1});
+  controller.run();
+  for (const auto& [id, group] : controller.config().groups) EXPECT_EQ(group.voters.size(), 4U);
+}
+
+TEST(Plans, replicas_and_leaders_are_spread_by_cores) {
+  Controller controller(0);
+  for (uint64_t id = 1; id <= 6; ++id) controller.ok(node(id, id == 6 ? 8 : 4));
+  for (uint64_t id = 1; id <= 14; ++id) controller.ok(join({id}));
+  std::map<NodeId, size_t> replicas, leads;
+  for (const auto& [id, group] : controller.config().groups) {
+    EXPECT_EQ(group.voters.size(), 3U);
+    for (const NodeId each : group.voters) ++replicas[each];
+    ++leads[group.leader];
+  }
+  for (uint64_t id = 1; id <= 5; ++id) {
+    EXPECT_NEAR(static_cast<double>(replicas[NodeId(id)]), 6, 1.0);
+    EXPECT_NEAR(static_cast<double>(leads[NodeId(id)]), 2, 1.0);
+  }
+  EXPECT_NEAR(static_cast<double>(replicas[NodeId(6)]), 12, 1.0);
+  EXPECT_NEAR(static_cast<double>(leads[NodeId(6)]), 4, 1.0);
+}
+
+TEST(Advice, is_given_only_when_the_balance_is_by_load) {
+  Controller controller = three_groups();
+  std::map<ShardId, ShardReport> reports;
+  const auto& shards = controller.config().keyspace("default")->shards;
+  for (const Shard& shard : shards) reports[shard.id] = {.bytes = 2_GiB, .operations_per_second = 100};
+  const ShardId hot = shards[5].id;
+  reports[hot].operations_per_second = 60'000;
+  EXPECT_TRUE(advise(controller.state(), reports, {}).empty());
+  controller.ok(SetBalance{BalanceMode::kLoad});
+  // It cannot be cut without knowing where, and is too large to help anywhere else; the small ones can go elsewhere.
+  for (const Command& command : advise(controller.state(), reports, {})) {
+    EXPECT_NE(std::get<Move>(command.body).shard, hot);
+  }
+  const auto at = static_cast<size_t>(controller.config().place(hot).shard - shards.data());
+  reports[hot].middle = shards[at].start;
+  ++reports[hot].middle[1];
+  const std::vector<Command> advice = advise(controller.state(), reports, {});
+  ASSERT_FALSE(advice.empty());
+  EXPECT_EQ(std::get<Split>(advice[0].body).shard, hot);
+  for (const Command& command : advice) controller.ok(command.body);
+}
+
+TEST(Advice, does_nothing_between_its_two_limits) {
+  Controller controller = three_groups();
+  controller.ok(SetBalance{BalanceMode::kLoad});
+  std::map<ShardId, ShardReport> reports;
+  for (const Shard& shard : controller.config().keyspace("default")->shards) {
+    const bool heavy = shard.group == GroupId(1);
+    reports[shard.id] = {.bytes = 2_GiB, .operations_per_second = heavy ? 40'000U : 0U};
+  }
+  const auto with = [&](uint32_t percent) {
+    return advise(controller.state(), reports, {.unbalanced_percent = percent});
+  };
+  EXPECT_FALSE(with(25).empty());
+  EXPECT_TRUE(with(500).empty());
+  for (const Command& command : with(25)) {
+    EXPECT_NE(std::get<Move>(command.body).to, GroupId(1));
+    controller.ok(command.body);
+  }
+  controller.run();
+  EXPECT_TRUE(with(25).empty());
+}
+
+TEST(Advice, merges_small_neighbours_of_one_group) {
+  Controller controller;
+  controller.ok(join({1}));
+  controller.run();
+  controller.ok(hash_keyspace("default", 8));
+  controller.run();
+  controller.ok(SetBalance{BalanceMode::kLoad});
+  for (size_t round = 0; round < 8; ++round) {
+    std::map<ShardId, ShardReport> reports;
+    for (const Shard& shard : controller.config().keyspace("default")->shards) reports[shard.id] = {.bytes = 300_MiB};
+    for (const Command& command : advise(controller.state(), reports, {})) controller.ok(command.body);
+    controller.run();
+  }
+  EXPECT_EQ(controller.config().keyspace("default")->shards.size(), 1U);
+}
+
+}  // namespace
+}  // namespace flux::ctrl

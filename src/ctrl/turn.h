@@ -1,0 +1,90 @@
+// One command at work: handlers check first, then change the draft of the next configuration and the rest of the state.
+// Internal to apply.
+#pragma once
+
+#include <fmt/core.h>
+
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ctrl/apply.h"
+#include "ctrl/balance.h"
+
+namespace flux::ctrl {
+
+template <typename... Args>
+Status refuse(ErrorCode code, fmt::format_string<Args...> format, Args&&... args) {
+  return {code, fmt::format(format, std::forward<Args>(args)...)};
+}
+
+class Turn {
+ public:
+  explicit Turn(State& state) : state_(state) {}
+
+  // What handlers may change directly: all but the history, and only once they can no longer refuse.
+  State& state() { return state_; }
+  const Config& config() const { return draft_ ? *draft_ : state_.config(); }
+  // The next configuration. Begun with the first call; a handler that refuses after it leaves no trace.
+  Config& draft();
+  // The number that the draft has, or will have.
+  ConfigNum next_num() const { return state_.config().num + 1; }
+
+  // kPrecondition if the group has not settled its last change.
+  Status check_settled(GroupId group) const;
+  // kPrecondition, naming the plan, if an open step of one meets the condition.
+  template <typename Condition>
+  Status check_unplanned(std::string_view what, Condition condition) const {
+    const Plan* plan = state_.planned(condition);
+    if (!plan) return {};
+    return refuse(ErrorCode::kPrecondition, "plan {} is at work on {}: cancel it or let it end", plan->id, what);
+  }
+  // The group's shards change in the draft. REQUIRES: the group is settled, or is born in the draft.
+  void changes(GroupId group);
+
+  // Begins a plan; REQUIRES: check_room_for_plan() is OK. One without steps is done at once.
+  Status check_room_for_plan() const;
+  PlanId begin(PlanKind kind, const std::vector<Task>& tasks, std::set<GroupId> groups = {}, NodeId node = kNobody);
+  // To be called after a step has changed: ends the plan if nothing is left to do, with what its end brings about.
+  void advance(Plan& plan);
+
+  // Makes the draft, if there is one, the newest configuration.
+  void commit();
+
+  PlanId begun;
+  std::string note;
+
+ private:
+  void finish(Plan& plan);
+  // Changes of members that were to come end with the group: nobody has a replica of it any more.
+  void release_members(GroupId gone);
+  void forget_oldest_plans();
+
+  State& state_;
+  std::optional<Config> draft_;
+};
+
+// One handler per command; beside each other by what they are about.
+Status on(Turn& turn, const Join& command);
+Status on(Turn& turn, const Leave& command);
+Status on(Turn& turn, const Settled& command);
+Status on(Turn& turn, const ReportGroup& command);
+Status on(Turn& turn, const Split& command);
+Status on(Turn& turn, const Merge& command);
+Status on(Turn& turn, const CreateKeyspace& command);
+Status on(Turn& turn, const DropKeyspace& command);
+Status on(Turn& turn, const SetReplication& command);
+Status on(Turn& turn, const AddNode& command);
+Status on(Turn& turn, const DrainNode& command);
+Status on(Turn& turn, const RemoveNode& command);
+Status on(Turn& turn, const ReplaceNode& command);
+Status on(Turn& turn, const Move& command);
+Status on(Turn& turn, const Rebalance& command);
+Status on(Turn& turn, const SetBalance& command);
+Status on(Turn& turn, const ControlPlan& command);
+Status on(Turn& turn, const ReportProgress& command);
+Status on(Turn& turn, const HandOver& command);
+
+}  // namespace flux::ctrl
