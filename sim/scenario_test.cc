@@ -459,6 +459,39 @@ TEST(Scenario, two_additions_of_one_name_make_one_member) {
   }
 }
 
+// A leader that hands over has given an id to a node and not written it down yet. The next leader gives ids too.
+TEST(Scenario, an_id_given_while_leadership_moves_is_nobody_elses) {
+  Nodes nodes(44, 3);
+  const size_t old = nodes.wait_leader();
+  const size_t next = (old + 1) % 3;
+  nodes.settle();
+  const auto add = [&](size_t through, const std::string& name, int last) {
+    auto answer = std::make_shared<std::optional<Status>>();
+    api::MemberChange change{.action = api::MemberAction::kAddLearner};
+    change.record.name = name;
+    change.record.peer_address = "10.0.0." + std::to_string(last) + ":7380";
+    nodes.node(through).admin(0).change_member(change, [answer](const Status& status) { *answer = status; });
+    return answer;
+  };
+  nodes.group(old).transfer(nodes.node(next).identity().node, [](const Status&) {});
+  const auto first = add(old, "n6", 6);
+  nodes.until([&] { return nodes.status(next).role == "leader"; });
+  // What the old leader passes on to the new one comes late.
+  nodes.world().slow_link(nodes.host_id(old), nodes.host_id(next), Millis(200));
+  const auto second = add(next, "n7", 7);
+  nodes.until([&] { return first->has_value() && second->has_value(); });
+  nodes.settle();
+  std::map<NodeId, std::string> names;
+  nodes.node(next).admin(0).status([&](const api::NodeStatus& status) {
+    for (const api::NodeRecord& record : status.nodes) names[record.id] = record.name;
+  });
+  EXPECT_TRUE((*second)->ok()) << (*second)->to_string();
+  for (const NodeId learner : nodes.status(next).learners) {
+    EXPECT_TRUE(names.contains(learner)) << "member " << learner.value() << " is not written down";
+  }
+  EXPECT_EQ(nodes.status(next).learners.size(), ((*first)->ok() ? 1u : 0u) + ((*second)->ok() ? 1u : 0u));
+}
+
 // A removal finds a node that was written down and is no member, and it becomes one before the removal is done: the
 // removal goes on until it is out.
 TEST(Scenario, a_removal_overtaken_by_the_addition_goes_on) {

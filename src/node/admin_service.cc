@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "kv/command_codec.h"
 #include "node/node_impl.h"
 #include "node/version.h"
 
@@ -192,13 +193,16 @@ NodeId first_called(Group& group, const std::string& name) {
   return first;
 }
 
-// Writes a node's record, then changes the membership.
+// Writes a node's record, then changes the membership. By nobody but us: the id is ours to give while we lead, and the
+// next leader may have given it to another by the time it gets the record.
 void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigChange change, api::AdminDone done) {
   const std::string key = node_record_name(record.id);
   const std::string value = encode_node_record(record);
   const api::Command commands[] = {api::PutMeta{.name = key, .value = value}};
-  group.write({.commands = commands}, [&group, name = record.name, id = record.id, change = std::move(change),
-                                       done = std::move(done)](const api::WriteReply& reply) mutable {
+  std::string request;
+  if (Status status = kv::append_request(request, {.commands = commands}); !status.ok()) return done(std::move(status));
+  auto written = [&group, name = record.name, id = record.id, change = std::move(change),
+                  done = std::move(done)](const api::WriteReply& reply) mutable {
     if (!reply.status.ok()) return done(reply.status);
     // Two were under way when neither was applied: one name, one node.
     if (first_called(group, name) != id) {
@@ -207,7 +211,8 @@ void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigCh
       });
     }
     group.change_config(std::move(change), std::move(done));
-  });
+  };
+  group.write_encoded(std::move(request), false, Group::Origin::kPeer, std::move(written));
 }
 
 // What the membership says may be undone as long as it is not committed: nobody is told that somebody is in or out.
