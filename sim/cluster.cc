@@ -20,7 +20,7 @@ Knobs Knobs::draw(Rng rng) {
   knobs.size = kSizes[rng.below(std::size(kSizes))];
   node::NodeOptions& node = knobs.node;
   // Small, so that rotation, snapshots and catching up by snapshot happen within seconds.
-  node.wal_segment_bytes = rng.between(4, 24) * 4096;
+  node.wal_segment_bytes = rng.between(8, 24) * 4096;  // it must hold the largest entry that clients make together
   node.wal_prefill = rng.chance(0.3);
   node.wal_spare_segments = static_cast<uint32_t>(rng.between(0, 3));
   node.wal_segments_max = static_cast<uint32_t>(rng.between(3, 12));

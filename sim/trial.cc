@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "base/log.h"
@@ -198,16 +199,19 @@ class Trial {
     cluster_.report(std::move(text));
   }
 
-  // An acknowledged write whose value somebody has read.
+  // An acknowledged write whose value somebody has read, and no other write can explain.
   static bool leave_one_out(history::History& history) {
     std::set<std::string> seen;
+    std::map<std::pair<std::string, std::string>, int> writers;
     for (const history::Operation& each : history) {
       if (each.kind == history::Kind::kGet && each.outcome == history::Outcome::kOk && each.result) {
         seen.insert(*each.result);
       }
     }
+    for (const history::Operation& each : history) ++writers[{each.key, each.argument}];
     for (auto each = history.begin(); each != history.end(); ++each) {
       if (each->kind != history::Kind::kSet || each->outcome != history::Outcome::kOk) continue;
+      if (writers[{each->key, each->argument}] > 1) continue;
       if (!seen.contains(each->argument)) continue;
       history.erase(each);
       return true;
