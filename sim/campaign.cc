@@ -153,6 +153,7 @@ class Campaign {
       child.next = figures.seed + options_.jobs;
       if (figures.seed % kTwiceEvery == 0) ++twice_;
       add(figures.counts);
+      show_progress();
       if (!problem.empty()) fail(figures.seed, problem);
       return true;
     }
@@ -194,6 +195,14 @@ class Campaign {
     for (size_t i = 0; i < kFaultKinds; ++i) sum_.faults[i] += counts.faults[i];
   }
 
+  // For somebody who watches; a log would only grow.
+  void show_progress() const {
+    if (!watched_ || ran_ % 20 != 0) return;
+    fmt::print(stderr, "\r{} of {} seeds, {} failed ", ran_, options_.seeds, failed_);
+    if (ran_ == options_.seeds) fmt::print(stderr, "\r{:60}\r", "");
+    std::fflush(stderr);
+  }
+
   void report(double seconds) const {
     fmt::print("{} seeds from {} on, {} failed; {:.0f} seeds a minute, {:.1f} simulated hours, {} events\n",
                options_.seeds, options_.from, failed_, static_cast<double>(ran_) / seconds * 60,
@@ -227,6 +236,7 @@ class Campaign {
   const CampaignOptions options_;
   Outcome::Counts sum_;
   std::vector<uint64_t> hit_ = std::vector<uint64_t>(probes().size());  // seeds that took the branch, by probe
+  const bool watched_ = ::isatty(STDERR_FILENO) == 1;
   uint64_t ran_ = 0;
   uint64_t failed_ = 0;
   uint64_t twice_ = 0;
