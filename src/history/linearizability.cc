@@ -29,10 +29,11 @@ class Search {
  public:
   Search(const std::vector<const Operation*>& operations, const State& initial, uint64_t steps_max)
       : steps_max_(steps_max) {
-    for (const Operation* operation : operations) operations_.push_back(*operation);
     // In the order of their calls, so that twins are found in it.
-    std::stable_sort(operations_.begin(), operations_.end(),
-                     [](const Operation& a, const Operation& b) { return a.called_us < b.called_us; });
+    std::vector<std::pair<int64_t, size_t>> calls;
+    for (size_t i = 0; i < operations.size(); ++i) calls.emplace_back(operations[i]->called_us, i);
+    std::sort(calls.begin(), calls.end());
+    for (const auto& [called_us, i] : calls) operations_.push_back(*operations[i]);
     states_.push_back(initial);
     state_numbers_.emplace(initial, 0);
     forget_unseen_values();
