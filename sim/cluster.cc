@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <set>
 
+#include "node/node_impl.h"
+
 namespace flux::sim {
 namespace {
 
@@ -40,12 +42,18 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.2)) node.append_bytes_max = rng.between(1, 400);
   if (rng.chance(0.4)) node.snapshot_chunk_bytes = rng.between(256, 4096);
   if (rng.chance(0.1)) node.snapshot_log_bytes = rng.between(200, 2'000);
+  node.shard_chunk_bytes = rng.between(100, 6'000);
   node.check_invariants = true;
   knobs.drift_ppm_max = node.clock_drift_ppm_max;
   knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();
   knobs.write_max = micros(50, 500);
   knobs.sync_max = micros(200, 8'000);
   knobs.background_max = micros(1'000, 60'000);
+  // From a single group, as a small cluster has, to several with fewer voters than there are nodes.
+  node.groups = rng.chance(0.5) ? 1 : static_cast<uint32_t>(rng.between(2, 3));
+  node.replication =
+      static_cast<uint32_t>(rng.chance(0.5) ? knobs.size : rng.between((knobs.size + 1) / 2, knobs.size));
+  node.shards = static_cast<uint32_t>(rng.between(1, 3)) * node.groups;
   if (rng.chance(0.7)) {
     node.sessions.sessions_max = rng.between(2, 12);
     node.sessions.window = rng.between(1, 8);
@@ -247,28 +255,78 @@ MonoTime Cluster::disk_done_at(size_t i) const {
   return std::max({world_.now(), host.log_executor->free_at(), host.background->free_at()});
 }
 
-api::GroupStatus Cluster::group(size_t i) {
-  api::GroupStatus group;
+std::vector<api::GroupStatus> Cluster::groups(size_t i) {
+  std::vector<api::GroupStatus> groups;
   // With one worker the answer comes at once.
-  node(i).admin(0).status([&](const api::NodeStatus& status) { group = status.groups.front(); });
-  return group;
+  node(i).admin(0).status([&](const api::NodeStatus& status) { groups = status.groups; });
+  return groups;
 }
 
-std::optional<size_t> Cluster::leader() {
+std::optional<api::GroupStatus> Cluster::group(size_t i, GroupId id) {
+  for (api::GroupStatus& each : groups(i)) {
+    if (each.id == id) return std::move(each);
+  }
+  return std::nullopt;
+}
+
+node::ChartPtr Cluster::chart(size_t i) { return static_cast<node::NodeImpl&>(node(i)).worker(0).chart(); }
+
+bool Cluster::founded() {
+  for (size_t i = 0; i < hosts(); ++i) {
+    if (up(i) && !chart(i)->routes->empty()) return true;
+  }
+  return false;
+}
+
+std::optional<size_t> Cluster::leader(GroupId id) {
   std::optional<size_t> found;
   Term highest;
   for (size_t i = 0; i < hosts(); ++i) {
     if (!up(i)) continue;
-    const api::GroupStatus status = group(i);
-    if (status.role == "leader" && status.term >= highest) found = i, highest = status.term;
+    const std::optional<api::GroupStatus> status = group(i, id);
+    if (status && status->role == "leader" && status->term >= highest) found = i, highest = status->term;
   }
   return found;
 }
 
+std::vector<GroupId> Cluster::all_groups() {
+  node::ChartPtr newest;
+  for (size_t i = 0; i < hosts(); ++i) {
+    if (up(i) && (!newest || chart(i)->at > newest->at)) newest = chart(i);
+  }
+  std::vector<GroupId> ids = {node::kControlGroup};
+  for (const auto& [id, group] : newest ? newest->config->groups : std::map<GroupId, ctrl::Group>()) {
+    if (group.alive()) ids.push_back(id);
+  }
+  return ids;
+}
+
 bool Cluster::converged(bool all_members) {
-  const std::optional<size_t> led = leader();
+  if (!founded()) return false;
+  const std::optional<size_t> control = leader(node::kControlGroup);
+  if (!control) return false;
+  const node::ChartPtr now = chart(*control);
+  // Whoever is down for good holds up what concerns it.
+  if (all_members && (!now->actions.empty() || std::any_of(now->progress.begin(), now->progress.end(),
+                                                           [](const auto& each) { return each.second.busy(); }))) {
+    return false;
+  }
+  const std::vector<GroupId> ids = all_groups();
+  return std::all_of(ids.begin(), ids.end(), [&](GroupId id) { return converged(id, all_members); });
+}
+
+// Nothing of the group is on its way any more, and nothing is left of what has gone.
+bool Cluster::settled_shards(size_t i, GroupId id) {
+  const auto shards = static_cast<node::NodeImpl&>(node(i)).worker(0).find(id)->state_machine().shards();
+  return std::all_of(shards.begin(), shards.end(),
+                     [](const kv::ShardInfo& shard) { return shard.state == kv::ShardState::kServing && !shard.feed; });
+}
+
+bool Cluster::converged(GroupId id, bool all_members) {
+  const std::optional<size_t> led = leader(id);
   if (!led) return false;
-  const api::GroupStatus leads = group(*led);
+  const api::GroupStatus leads = *group(*led, id);
+  if (all_members && !settled_shards(*led, id)) return false;
   if (leads.joint || leads.applied_index != leads.commit_index || leads.commit_index != leads.last_index) return false;
   std::vector<NodeId> members = leads.voters;
   members.insert(members.end(), leads.learners.begin(), leads.learners.end());
@@ -278,8 +336,8 @@ bool Cluster::converged(bool all_members) {
       if (all_members) return false;
       continue;
     }
-    const api::GroupStatus status = group(*i);
-    if (status.applied_index != leads.applied_index || status.leader != node_id(*led)) return false;
+    const std::optional<api::GroupStatus> status = group(*i, id);
+    if (!status || status->applied_index != leads.applied_index || status->leader != node_id(*led)) return false;
   }
   return true;
 }

@@ -10,6 +10,7 @@
 
 #include "env/testing/fake_fs.h"
 #include "invariants.h"
+#include "node/chart.h"
 #include "node/join.h"
 #include "node/node.h"
 #include "server/resp/door.h"
@@ -82,6 +83,8 @@ class Cluster {
   void slow_disk(size_t i, int64_t factor);
   // When the disk will have done all that it was asked for until now.
   MonoTime disk_done_at(size_t i) const;
+  // Whether the cluster has its first groups and keyspace.
+  bool founded();
   static uint64_t host_id(size_t i) { return i + 1; }
   std::optional<size_t> host_of(NodeId node) const;
   NodeId node_id(size_t i) const { return hosts_[i]->id; }
@@ -89,11 +92,18 @@ class Cluster {
   static env::Address resp_address(size_t i);
   const Knobs& knobs() const { return knobs_; }
 
-  // The status of a running node's group.
-  api::GroupStatus group(size_t i);
-  // The running node that leads in the highest term.
-  std::optional<size_t> leader();
-  // The leader's members that run have applied the same index, all of it committed; how many of them must run.
+  // The replicas of a running node.
+  std::vector<api::GroupStatus> groups(size_t i);
+  // Its replica of one group, if it has one.
+  std::optional<api::GroupStatus> group(size_t i, GroupId id);
+  // What the node knows of the cluster.
+  node::ChartPtr chart(size_t i);
+  // The running node that leads a group in the highest term.
+  std::optional<size_t> leader(GroupId id);
+  // Groups that hold shards, by the newest configuration that a running node knows; the controller's first.
+  std::vector<GroupId> all_groups();
+  // Of every group the leader's members that run have applied the same index, all of it committed, and nothing is being
+  // moved; how many of the members must run.
   bool converged(bool all_members);
   // The first problem that nothing was to blame for; empty if there is none.
   const std::string& problem() const { return problem_; }
@@ -118,6 +128,8 @@ class Cluster {
   };
   node::NodeOptions options_of(size_t i) const;
   void launch(size_t i, const node::JoinTicket* ticket);
+  bool converged(GroupId id, bool all_members);
+  bool settled_shards(size_t i, GroupId id);
   void make_process(size_t i);
   void end_process(size_t i);
 

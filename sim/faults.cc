@@ -42,7 +42,8 @@ constexpr std::array<std::string_view, kFaultKinds> kNames = {"power_cut",
                                                               "write_error",
                                                               "read_error",
                                                               "stall",
-                                                              "drift"};
+                                                              "drift",
+                                                              "reshape"};
 
 }  // namespace
 
@@ -223,6 +224,8 @@ bool Faults::inject(FaultKind kind, Rng& rng) {
       return stall(victim, rng);
     case FaultKind::kDrift:
       return drift(victim, rng);
+    case FaultKind::kReshape:
+      return reshape(victim, rng);
   }
   return false;
 }
@@ -379,8 +382,10 @@ bool Faults::transfer(size_t through, Rng& rng) {
   const size_t target = rng.below(cluster_.hosts());
   world_.say("transfer of leadership to n{}", target + 1);
   const NodeId node = rng.chance(0.3) ? kNobody : cluster_.node_id(target);
-  world_.at(world_.now(), cluster_.loop(through), [this, through, node] {
-    cluster_.node(through).admin(0).transfer_leader(node::kDataGroup, node, [](const Status&) {});
+  const std::vector<GroupId> groups = cluster_.all_groups();
+  const GroupId group = groups[rng.below(groups.size())];
+  world_.at(world_.now(), cluster_.loop(through), [this, through, node, group] {
+    cluster_.node(through).admin(0).transfer_leader(group, node, [](const Status&) {});
   });
   return true;
 }
@@ -389,11 +394,8 @@ bool Faults::add_node(size_t through) {
   if (cluster_.hosts() >= Cluster::kHostsMax || cluster_.count_in_use() >= Cluster::kMembersMax) return false;
   const size_t host = cluster_.add_host();
   world_.say("add n{}", host + 1);
-  api::MemberChange change{.action = api::MemberAction::kAddVoter};
-  change.record.name = fmt::format("n{}", host + 1);
-  change.record.peer_address = Cluster::peer_address(host).to_string();
-  world_.at(world_.now(), cluster_.loop(through),
-            [this, through, change] { cluster_.node(through).admin(0).change_member(change, [](const Status&) {}); });
+  ask(through,
+      api::AddNode{.name = fmt::format("n{}", host + 1), .peer_address = Cluster::peer_address(host).to_string()});
   // It asks whether or not that went well.
   after(Millis(100), [this, host] { cluster_.join(host); });
   return true;
@@ -405,15 +407,92 @@ bool Faults::remove_node(size_t through, size_t victim) {
   if (cluster_.count_in_use() < 3 || operator_.busy()) return false;
   operator_.removal_asked();
   world_.say("remove n{}", victim + 1);
-  api::MemberChange change{.action = api::MemberAction::kRemove, .node = cluster_.node_id(victim), .record = {}};
-  world_.at(world_.now(), cluster_.loop(through), [this, through, victim, change] {
-    cluster_.node(through).admin(0).change_member(change, [this, victim](const Status& status) {
-      world_.say("removal of n{}: {}", victim + 1, status.to_string());
-      if (!status.ok()) return;
-      world_.after(Micros(0), [this, victim] { cluster_.retire(victim); });
+  // First its replicas go elsewhere; once they have, it may be removed.
+  ask(through, api::DrainNode{cluster_.node_id(victim)});
+  remove_when_drained(victim, 40);
+  return true;
+}
+
+void Faults::remove_when_drained(size_t victim, int tries) {
+  after(Millis(500), [this, victim, tries] {
+    const std::vector<size_t> up = running();
+    if (tries == 0 || up.empty() || cluster_.retired(victim)) return;
+    const size_t through = up.front();
+    world_.at(world_.now(), cluster_.loop(through), [this, through, victim, tries] {
+      cluster_.node(through).admin(0).change_cluster(
+          {.request = api::RemoveNode{cluster_.node_id(victim)}, .expected = {}},
+          [this, victim, tries](const api::ClusterReply& reply) {
+            if (!reply.status.ok())
+              return world_.after(Micros(0), [this, victim, tries] { remove_when_drained(victim, tries - 1); });
+            world_.say("n{} is removed", victim + 1);
+            if (reply.note.empty()) world_.after(Micros(0), [this, victim] { cluster_.retire(victim); });
+          });
     });
   });
-  return true;
+}
+
+void Faults::ask(size_t through, const api::ClusterRequest& request) {
+  world_.at(world_.now(), cluster_.loop(through), [this, through, request] {
+    cluster_.node(through).admin(0).change_cluster(
+        {.request = request, .expected = {}}, [this](const api::ClusterReply& reply) {
+          world_.say("the controller answers: {}", reply.status.ok() ? "yes" : reply.status.message());
+        });
+  });
+}
+
+// Shards move, are cut and put together, groups come and go: somebody is always at it.
+bool Faults::reshape(size_t through, Rng& rng) {
+  const node::ChartPtr chart = cluster_.chart(through);
+  const ctrl::Keyspace* keyspace = chart->config->keyspace(client::kDefaultKeyspace);
+  if (keyspace == nullptr) return false;
+  const size_t at = rng.below(keyspace->shards.size());
+  const ctrl::Shard& shard = keyspace->shards[at];
+  std::vector<GroupId> groups;
+  for (const auto& [id, group] : chart->config->groups) {
+    if (group.state == ctrl::GroupState::kServing) groups.push_back(id);
+  }
+  if (groups.empty()) return false;
+  const GroupId group = groups[rng.below(groups.size())];
+  switch (rng.below(10)) {
+    case 0:
+      // Nobody founds a group on a host whose disk is bad.
+      if (groups.size() >= 5 || operator_.busy()) return false;
+      world_.say("a new group");
+      ask(through, api::AddGroup{.replicas = cluster_.knobs().node.replication});
+      return true;
+    case 1:
+      if (groups.size() < 3) return false;
+      world_.say("group {} is to leave", group);
+      ask(through, api::RemoveGroup{group});
+      return true;
+    case 2: {
+      if (keyspace->shards.size() > 12) return false;
+      const auto slot = static_cast<uint16_t>(rng.between(1, api::kSlotCount - 1));
+      const std::string cut = api::slot_start(slot);
+      world_.say("a cut at slot {}", slot);
+      ask(through, api::SplitShard{.shard = keyspace->lookup(cut).id, .at = cut});
+      return true;
+    }
+    case 3:
+      if (at + 1 >= keyspace->shards.size()) return false;
+      world_.say("shards {} and {} are put together", shard.id, keyspace->shards[at + 1].id);
+      ask(through, api::MergeShards{.left = shard.id, .right = keyspace->shards[at + 1].id});
+      return true;
+    case 4:
+      if (chart->plans.empty()) return false;
+      ask(through, api::ControlPlan{.plan = chart->plans.rbegin()->first.value(),
+                                    .verb = rng.chance(0.5)   ? "cancel"
+                                            : rng.chance(0.5) ? "pause"
+                                                              : "resume"});
+      return true;
+    case 5:
+      ask(through, api::SetBalance{rng.chance(0.5) ? "shards" : "off"});
+      return true;
+    default:
+      world_.say("shard {} is to move from group {} to {}", shard.id, shard.group, group);
+      ask(through, api::MoveShard{.shard = shard.id, .to = group, .pin = rng.chance(0.2)});
+      return true;
+  }
 }
 
 void Faults::stop() {

@@ -49,10 +49,11 @@ enum class FaultKind : uint8_t {
   kSwapDisks,    // two hosts get each other's disks, until somebody sees it
   kWriteError,   // once; the node may stop
   kReadError,
-  kStall,  // a process stands still in the middle of a turn, after it has looked at the clock
-  kDrift,  // a monotonic clock runs at another rate, within what is declared
+  kStall,    // a process stands still in the middle of a turn, after it has looked at the clock
+  kDrift,    // a monotonic clock runs at another rate, within what is declared
+  kReshape,  // shards and groups are moved, cut, put together, made and ended
 };
-inline constexpr size_t kFaultKinds = 32;
+inline constexpr size_t kFaultKinds = 33;
 std::string_view to_string(FaultKind kind);
 std::optional<FaultKind> fault_named(std::string_view name);
 
@@ -114,6 +115,9 @@ class Faults {
   bool wire(WireFault fault, size_t victim, Rng& rng);
   bool add_node(size_t through);
   bool remove_node(size_t through, size_t victim);
+  void remove_when_drained(size_t victim, int tries);
+  bool reshape(size_t through, Rng& rng);
+  void ask(size_t through, const api::ClusterRequest& request);
   void restart_later(size_t victim, Rng& rng);
   void after(Micros delay, env::Task task);
   void cut_for(std::vector<std::pair<size_t, size_t>> ways, Micros length);

@@ -2,21 +2,23 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "raft/quorum.h"
 
 namespace flux::sim {
 
-void Invariants::applied(node::Group& group, const Entry& entry) {
+void GroupInvariants::applied(node::Group& group, const Entry& entry) {
   if (!oracle_.applied(group.core(), entry)) return;
   if (Status status = replay_.apply(entry); !status.ok()) report_(status.with("the replay").to_string());
 }
 
-void Invariants::sending(node::Group& group, const raft::Message& message) {
+void GroupInvariants::sending(node::Group& group, const raft::Message& message) {
   promises_.sending(group.core(), message);
   if (const auto* append = std::get_if<raft::Append>(&message.body)) oracle_.check_append(*append);
 }
 
-void Invariants::stepped(node::Group& group) {
+void GroupInvariants::stepped(node::Group& group) {
   const raft::Core& core = group.core();
   Seen& seen = seen_[core.id()];
   if (!group.halt_reason().ok()) return halted_(core.id(), group.halt_reason());
@@ -51,7 +53,7 @@ void Invariants::stepped(node::Group& group) {
 
 // A state is a function of the log: whatever snapshots and restarts it has been through, it is what the log from its
 // first entry on makes. And it is bounded.
-void Invariants::check_state(node::Group& group) {
+void GroupInvariants::check_state(node::Group& group) {
   if (group.state_machine().session_count() > sessions_.sessions_max) {
     report_(fmt::format("node {} has {} sessions", group.core().id(), group.state_machine().session_count()));
   }
@@ -64,7 +66,7 @@ void Invariants::check_state(node::Group& group) {
 }
 
 // A term has one leader, who has what was committed before, and commits nothing that no quorum holds durably.
-void Invariants::check_leader(const raft::Core& core, const Seen& before) {
+void GroupInvariants::check_leader(const raft::Core& core, const Seen& before) {
   const auto [leader, fresh] = leaders_.emplace(core.term(), core.id());
   if (fresh) oracle_.check_elected(core);
   if (!fresh && leader->second != core.id()) {
@@ -85,13 +87,97 @@ void Invariants::check_leader(const raft::Core& core, const Seen& before) {
 }
 
 // While one leads, no other may serve reads by a lease, at this moment of true time whatever the clocks say.
-void Invariants::check_leases(const raft::Core& leader) {
+void GroupInvariants::check_leases(const raft::Core& leader) {
   for (const auto& [node, seen] : seen_) {
     if (!seen.running || node == leader.id() || seen.term >= leader.term()) continue;
     if (!seen.group->holds_lease(clock_(node))) continue;
     report_(fmt::format("node {} leads in term {} while node {} still holds a lease of term {}", leader.id(),
                         leader.term(), node, seen.term));
   }
+}
+
+// --- All groups ------------------------------------------------------------------------------------------------------
+
+GroupInvariants& Invariants::of(GroupId group) {
+  std::unique_ptr<GroupInvariants>& found = groups_[group];
+  if (!found) {
+    found = std::make_unique<GroupInvariants>(group, sessions_, report_, halted_, clock_);
+    for (const NodeId node : damaged_) found->damaged(node);
+  }
+  return *found;
+}
+
+std::vector<GroupId> Invariants::groups() const {
+  std::vector<GroupId> ids;
+  for (const auto& [id, group] : groups_) ids.push_back(id);
+  return ids;
+}
+
+void Invariants::applied(node::Group& group, const Entry& entry) {
+  GroupInvariants& watch = of(group.id());
+  watch.applied(group, entry);
+  if (watch.replay().machine().take_shards_changed()) check_owners();
+}
+
+// What the logs have made so far, a replica that is never behind: if two of them serve a key, two groups can.
+void Invariants::check_owners() {
+  struct Owned {
+    std::string_view start;
+    std::string_view end;
+    GroupId group;
+  };
+  std::vector<Owned> owned;
+  for (const auto& [id, group] : groups_) {
+    for (const kv::ShardInfo& shard : group->replay().machine().shards()) {
+      if (shard.state != kv::ShardState::kServing && shard.state != kv::ShardState::kGcing) continue;
+      owned.push_back({.start = shard.start, .end = shard.end, .group = id});
+    }
+  }
+  std::sort(owned.begin(), owned.end(), [](const Owned& a, const Owned& b) { return a.start < b.start; });
+  for (size_t i = 1; i < owned.size(); ++i) {
+    if (!owned[i - 1].end.empty() && owned[i - 1].end <= owned[i].start) continue;
+    return report_(fmt::format("groups {} and {} serve the same keys", owned[i - 1].group, owned[i].group));
+  }
+}
+
+void Invariants::check_conservation() {
+  std::string next;
+  std::map<std::string, std::pair<GroupId, std::string>> owned;
+  for (const auto& [id, group] : groups_) {
+    for (const kv::ShardInfo& shard : group->replay().machine().shards()) {
+      if (shard.state != kv::ShardState::kServing) {
+        return report_(fmt::format("group {} ends with shard {} {}", id, shard.shard, kv::to_string(shard.state)));
+      }
+      owned[shard.start] = {id, shard.end};
+    }
+  }
+  for (const auto& [start, rest] : owned) {
+    if (start != next) return report_("some keys are served by nobody in the end");
+    next = rest.second;
+  }
+  if (owned.empty() || !next.empty()) return report_("some keys are served by nobody in the end");
+  for (const auto& [id, group] : groups_) {
+    if (id == node::kControlGroup) continue;
+    kv::StateMachine& machine = group->replay().machine();
+    for (auto it = machine.engine().iterate(engine::Family::kData, {}, {}); it->valid(); it->next()) {
+      if (!machine.serves(it->key())) return report_(fmt::format("group {} keeps keys of a shard it gave away", id));
+    }
+    if (auto it = machine.engine().iterate(engine::Family::kFeed, {}, {}); it->valid()) {
+      return report_(fmt::format("group {} keeps a feed that nobody reads", id));
+    }
+  }
+}
+
+uint64_t Invariants::entries() const {
+  uint64_t entries = 0;
+  for (const auto& [id, group] : groups_) entries += group->newest().value();
+  return entries;
+}
+
+uint64_t Invariants::role_changes() const {
+  uint64_t changes = 0;
+  for (const auto& [id, group] : groups_) changes += group->role_changes();
+  return changes;
 }
 
 }  // namespace flux::sim

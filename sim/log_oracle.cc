@@ -101,7 +101,9 @@ void LogOracle::check_membership_step(Index index, const raft::Membership& next)
 void LogOracle::check_base(const raft::Core& core) {
   const EntryId base = core.base_id();
   // Nothing was ever compacted, and the founders are in force.
-  if (memberships_.empty() && core.membership_index() == Index(0)) memberships_[Index(0)] = core.membership();
+  if (memberships_.empty() && core.membership_index() == Index(0) && !core.membership().voters.empty()) {
+    memberships_[Index(0)] = core.membership();
+  }
   if (base.index > newest()) {
     return report_(fmt::format("the log of node {} begins after {}, but nobody has applied more than {}", core.id(),
                                base, newest()));

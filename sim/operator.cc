@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "node/node_impl.h"
+
 namespace flux::sim {
 namespace {
 
@@ -19,22 +21,29 @@ bool Operator::can_lose(size_t victim, bool known_to_all) {
   size_t damaged = 1;
   // Those that forget could found the cluster anew, or go on with a membership of long ago.
   for (size_t i = 0; i < cluster_.hosts(); ++i) damaged += cluster_.damaged(i) && !cluster_.retired(i) ? 1u : 0u;
-  if (known_to_all && damaged > voters_fewest_ / 2) return false;
+  size_t fewest = voters_fewest_;
   const node::Identity& newest = cluster_.node(victim).identity();
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (cluster_.retired(i) || cluster_.damaged(i) || cluster_.node_id(i) == kNobody) continue;
     // One that is down may know of a membership that nobody else knows of.
     if (!cluster_.up(i)) return false;
     if (known_to_all && i != victim && !knows(i, newest)) return false;
-    const api::GroupStatus group = cluster_.group(i);
-    if (group.joint) return false;
-    const auto intact = std::count_if(group.voters.begin(), group.voters.end(), [&](NodeId voter) {
-      const std::optional<size_t> host = cluster_.host_of(voter);
-      return host && *host != victim && !cluster_.retired(*host) && !cluster_.damaged(*host);
-    });
-    if (static_cast<size_t>(intact) < group.voters.size() / 2 + 1) return false;
+    // A group that has not begun needs its founders.
+    for (const auto& [id, group] : cluster_.chart(i)->config->groups) {
+      if (group.state == ctrl::GroupState::kCreating) return false;
+    }
+    for (const api::GroupStatus& group : cluster_.groups(i)) {
+      if (group.joint) return false;
+      const auto intact = std::count_if(group.voters.begin(), group.voters.end(), [&](NodeId voter) {
+        const std::optional<size_t> host = cluster_.host_of(voter);
+        return host && *host != victim && !cluster_.retired(*host) && !cluster_.damaged(*host);
+      });
+      if (static_cast<size_t>(intact) < group.voters.size() / 2 + 1) return false;
+      fewest = std::min(fewest, group.voters.size());
+    }
   }
-  return true;
+  // A group that changes its members goes through fewer of them.
+  return !known_to_all || damaged <= fewest / 2;
 }
 
 bool Operator::knows(size_t host, const node::Identity& newest) {
@@ -57,8 +66,9 @@ void Operator::removal_asked() {
 void Operator::fewer_voters() {
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (!cluster_.up(i) || cluster_.damaged(i)) continue;
-    const size_t voters = cluster_.group(i).voters.size();
-    if (voters > 0) voters_fewest_ = std::min(voters_fewest_, voters - 1);
+    for (const api::GroupStatus& group : cluster_.groups(i)) {
+      if (!group.voters.empty()) voters_fewest_ = std::min(voters_fewest_, group.voters.size() - 1);
+    }
   }
 }
 
@@ -75,19 +85,24 @@ void Operator::look_later(const std::shared_ptr<Job>& job, Micros delay) {
 
 void Operator::look(const std::shared_ptr<Job>& job) {
   // One that was damaged in its turn is the matter of another job.
-  if (job->step == Step::kWait && (is_voter(job->fresh) || cluster_.damaged(job->fresh))) {
+  if (cancel_stuck_plan(job)) return look_later(job, kLook);
+  if (job->fresh != SIZE_MAX && cluster_.damaged(job->fresh) && !has_replaced(*job)) {
+    *job = {.victim = job->victim, .ask_again = world_.now() + kLook};  // its successor needs one itself
+  }
+  if (job->step != Step::kAdd && has_replaced(*job)) {
+    cluster_.retire(job->victim);
     world_.say("n{} has taken the place of n{}", job->fresh + 1, job->victim + 1);
     ++replaced_;
     std::erase(jobs_, job);
     return;
   }
   // What was asked of a node that died is never answered, and what was answered may not have lasted.
-  if (world_.now() >= job->ask_again) job->step == Step::kRemove ? ask_to_remove(job) : ask_to_add(job);
+  if (world_.now() >= job->ask_again) job->step == Step::kAdd ? ask_to_add(job) : ask_to_replace(job);
   look_later(job, kLook);
 }
 
 template <typename Done>
-void Operator::ask(const std::shared_ptr<Job>& job, const api::MemberChange& change, Done done) {
+void Operator::ask(const std::shared_ptr<Job>& job, const api::ClusterRequest& request, Done done) {
   std::vector<size_t> through;
   for (size_t i = 0; i < cluster_.hosts(); ++i) {
     if (cluster_.up(i) && !cluster_.damaged(i)) through.push_back(i);
@@ -95,61 +110,85 @@ void Operator::ask(const std::shared_ptr<Job>& job, const api::MemberChange& cha
   if (through.empty()) return;
   const size_t asked = through[rng_.below(through.size())];
   job->ask_again = world_.now() + cluster_.knobs().node.request_timeout + Millis(2000);
-  world_.at(world_.now(), cluster_.loop(asked), [this, asked, change, done = std::move(done)]() mutable {
-    cluster_.node(asked).admin(0).change_member(change, [this, done = std::move(done)](const Status& status) mutable {
-      world_.after(Micros(0), [done = std::move(done), status]() mutable { done(status); });
-    });
+  world_.at(world_.now(), cluster_.loop(asked), [this, asked, request, done = std::move(done)]() mutable {
+    cluster_.node(asked).admin(0).change_cluster(
+        {.request = request, .expected = {}}, [this, done = std::move(done)](const api::ClusterReply& reply) mutable {
+          world_.after(Micros(0), [done = std::move(done), reply]() mutable { done(reply); });
+        });
   });
 }
 
-void Operator::ask_to_remove(const std::shared_ptr<Job>& job) {
-  fewer_voters();
-  ask(job, {.action = api::MemberAction::kRemove, .node = cluster_.node_id(job->victim), .record = {}},
-      [this, job](const Status& status) {
-        if (job->step != Step::kRemove) return;
-        world_.say("removal of the damaged n{}: {}", job->victim + 1, status.to_string());
-        if (status.ok() || status.code() == ErrorCode::kNotFound) return removed(job);
-        job->ask_again = world_.now() + kLook;
-      });
-}
-
-void Operator::removed(const std::shared_ptr<Job>& job) {
-  cluster_.retire(job->victim);
-  job->fresh = cluster_.add_host();
-  job->step = Step::kAdd;
-  job->ask_again = world_.now();
-}
-
 void Operator::ask_to_add(const std::shared_ptr<Job>& job) {
-  api::MemberChange change{.action = api::MemberAction::kAddVoter};
-  change.record.name = fmt::format("n{}", job->fresh + 1);
-  change.record.peer_address = Cluster::peer_address(job->fresh).to_string();
-  ask(job, change, [this, job](const Status& status) {
-    world_.say("n{} in place of n{}: {}", job->fresh + 1, job->victim + 1, status.to_string());
-    if (job->step == Step::kWait) return;
-    if (!status.ok() && status.code() != ErrorCode::kAlreadyExists) {
+  if (job->fresh == SIZE_MAX) job->fresh = cluster_.add_host();
+  const api::AddNode request{.name = fmt::format("n{}", job->fresh + 1),
+                             .peer_address = Cluster::peer_address(job->fresh).to_string()};
+  ask(job, request, [this, job](const api::ClusterReply& reply) {
+    world_.say("n{} in place of n{}: {}", job->fresh + 1, job->victim + 1, reply.status.to_string());
+    if (job->step != Step::kAdd) return;
+    if (!reply.status.ok() && reply.status.code() != ErrorCode::kAlreadyExists) {
       job->ask_again = world_.now() + kLook;
       return;
     }
-    job->step = Step::kWait;
+    job->step = Step::kReplace;
+    job->ask_again = world_.now() + kLook;
     cluster_.join(job->fresh);
   });
 }
 
-bool Operator::is_voter(size_t host) {
-  const std::optional<size_t> leader = cluster_.leader();
-  if (!leader || !cluster_.up(host)) return false;
-  const api::GroupStatus group = cluster_.group(*leader);
-  return std::count(group.voters.begin(), group.voters.end(), cluster_.node_id(host)) > 0;
+void Operator::ask_to_replace(const std::shared_ptr<Job>& job) {
+  // Its id is known once it has joined.
+  job->ask_again = world_.now() + kLook;
+  if (!cluster_.up(job->fresh)) return;
+  fewer_voters();
+  ask(job, api::ReplaceNode{.node = cluster_.node_id(job->victim), .by = cluster_.node_id(job->fresh)},
+      [this, job, fresh = job->fresh](const api::ClusterReply& reply) {
+        if (job->fresh != fresh || job->step == Step::kAdd) return;  // another one was chosen meanwhile
+        world_.say("replacement of the damaged n{}: {}", job->victim + 1, reply.status.to_string());
+        // The answer to an earlier try may have been lost; and other plans may be in the way for a while.
+        if (reply.status.ok()) job->step = Step::kWait;
+        job->ask_again = world_.now() + kLook;
+        // Nobody has room for what the victim holds: one more host.
+        if (reply.status.code() == ErrorCode::kPrecondition && ++job->refusals % 20 == 0 &&
+            cluster_.count_in_use() < Cluster::kMembersMax) {
+          job->fresh = SIZE_MAX;
+          job->step = Step::kAdd;
+        }
+      });
+}
+
+bool Operator::cancel_stuck_plan(const std::shared_ptr<Job>& job) {
+  const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+  if (!leader) return false;
+  const node::Chart::Found stuck = cluster_.chart(*leader)->open_step([&](const ctrl::Step& step) {
+    const auto* change = std::get_if<ctrl::ChangeReplica>(&step.task);
+    if (change == nullptr || change->add == kNobody || step.phase == ctrl::StepPhase::kUndoing) return false;
+    const std::optional<size_t> host = cluster_.host_of(change->add);
+    return host && cluster_.damaged(*host);
+  });
+  if (stuck.plan == nullptr || stuck.plan->state == ctrl::PlanState::kCancelling) return false;
+  if (world_.now() >= job->ask_again) {
+    ask(job, api::ControlPlan{.plan = stuck.plan->id.value(), .verb = "cancel"},
+        [this, job](const api::ClusterReply&) { job->ask_again = world_.now() + kLook; });
+  }
+  return true;
+}
+
+bool Operator::has_replaced(const Job& job) {
+  const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+  if (!leader) return false;
+  const ctrl::Node* gone = cluster_.chart(*leader)->config->node(cluster_.node_id(job.victim));
+  if (gone == nullptr || gone->state != ctrl::NodeState::kRemoved) return false;
+  const std::vector<NodeId> members = cluster_.group(*leader, node::kControlGroup)->voters;
+  return std::count(members.begin(), members.end(), cluster_.node_id(job.victim)) == 0;
 }
 
 std::string Operator::to_text() const {
   std::string text;
   for (const auto& job : jobs_) {
     text += fmt::format(", n{} {}", job->victim + 1,
-                        job->step == Step::kRemove ? "is not removed"
-                        : job->step == Step::kAdd  ? fmt::format("is removed and n{} not added", job->fresh + 1)
-                                                   : fmt::format("is removed and n{} no voter", job->fresh + 1));
+                        job->step == Step::kAdd       ? fmt::format("has no successor yet, n{}", job->fresh + 1)
+                        : job->step == Step::kReplace ? fmt::format("is to be replaced by n{}", job->fresh + 1)
+                                                      : fmt::format("is being replaced by n{}", job->fresh + 1));
   }
   return text.empty() ? "nothing is left to do" : text.substr(2);
 }

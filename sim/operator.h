@@ -30,23 +30,26 @@ class Operator {
   std::string to_text() const;
 
  private:
-  enum class Step : uint8_t { kRemove, kAdd, kWait };
+  enum class Step : uint8_t { kAdd, kReplace, kWait };
   struct Job {
     size_t victim;
     size_t fresh = SIZE_MAX;  // the host that comes in its place
-    Step step = Step::kRemove;
+    Step step = Step::kAdd;
     MonoTime ask_again;
+    uint32_t refusals = 0;
   };
   void look(const std::shared_ptr<Job>& job);
   void look_later(const std::shared_ptr<Job>& job, Micros delay);
-  void ask_to_remove(const std::shared_ptr<Job>& job);
   void ask_to_add(const std::shared_ptr<Job>& job);
-  void removed(const std::shared_ptr<Job>& job);
+  void ask_to_replace(const std::shared_ptr<Job>& job);
   void fewer_voters();
-  bool is_voter(size_t host);
+  // A plan that waits for a host that will not come: whether there is one.
+  bool cancel_stuck_plan(const std::shared_ptr<Job>& job);
+  // Whether the fresh host has taken the place of the other, everywhere.
+  bool has_replaced(const Job& job);
   bool knows(size_t host, const node::Identity& newest);
   template <typename Done>
-  void ask(const std::shared_ptr<Job>& job, const api::MemberChange& change, Done done);
+  void ask(const std::shared_ptr<Job>& job, const api::ClusterRequest& request, Done done);
 
   World& world_;
   Cluster& cluster_;

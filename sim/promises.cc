@@ -47,6 +47,8 @@ void Promises::check_restart(const raft::Core& core) {
                       promised.log));
 }
 
+void Promises::left(NodeId node) { promised_[node].log = {}; }
+
 void Promises::withdraw_truncated(const raft::Core& core) {
   EntryId& log = promised_[core.id()].log;
   if (log.index <= core.base_id().index || core.term_at(log.index) == log.term) return;

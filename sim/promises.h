@@ -17,6 +17,8 @@ class Promises {
 
   // A message leaves its node.
   void sending(const raft::Core& core, const raft::Message& message);
+  // The replica of a node is taken away, as it is no member: what it held counts no more, but what it said does.
+  void left(NodeId node);
   // The first step of a process.
   void check_restart(const raft::Core& core);
   // Every step: what a later leader has replaced is no longer promised.

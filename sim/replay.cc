@@ -17,10 +17,12 @@ constexpr size_t kHashesMax = 64;
 
 }  // namespace
 
-Replay::Replay(const api::SessionLimits& sessions)
-    : sessions_(sessions),
+Replay::Replay(GroupId group, const api::SessionLimits& sessions)
+    : group_(group),
+      sessions_(sessions),
       engine_(engine::make_memory_engine({.hash_seed = 1})),
-      machine_(GroupId(1), *engine_, sessions) {
+      machine_(group, *engine_, sessions, controls(group) ? &control_ : nullptr,
+               controls(group) ? kv::Sharding::kOff : kv::Sharding::kOn) {
   FLUX_CHECK(machine_.load().ok());
 }
 
@@ -79,7 +81,9 @@ Status Replay::check_snapshot() {
   FLUX_TRY(const std::unique_ptr<engine::SnapshotReader> reader, engine::SnapshotReader::open(fs, "/replay/state"));
   const std::unique_ptr<engine::Engine> copy = engine::make_memory_engine({.hash_seed = 2});
   FLUX_RETURN_IF_ERROR(copy->load(*reader));
-  kv::StateMachine machine(GroupId(1), *copy, sessions_);
+  node::ControlMachine control;
+  kv::StateMachine machine(group_, *copy, sessions_, controls(group_) ? &control : nullptr,
+                           controls(group_) ? kv::Sharding::kOff : kv::Sharding::kOn);
   FLUX_RETURN_IF_ERROR(machine.load());
   FLUX_TRY(const uint64_t ours, state_hash());
   FLUX_TRY(const uint64_t theirs, copy->state_hash());

@@ -8,12 +8,13 @@
 
 #include "engine/engine.h"
 #include "kv/state_machine.h"
+#include "node/controller.h"
 
 namespace flux::sim {
 
 class Replay {
  public:
-  explicit Replay(const api::SessionLimits& sessions);
+  Replay(GroupId group, const api::SessionLimits& sessions);
 
   // The next entry that some node has applied.
   Status apply(const Entry& entry);
@@ -29,7 +30,11 @@ class Replay {
   Status check_snapshot();
 
  private:
+  static bool controls(GroupId group) { return group == node::kControlGroup; }
+
+  const GroupId group_;
   const api::SessionLimits sessions_;
+  node::ControlMachine control_;
   const std::unique_ptr<engine::Engine> engine_;
   kv::StateMachine machine_;
   std::map<Index, uint64_t> hashes_;

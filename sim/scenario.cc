@@ -13,6 +13,25 @@ Nodes::Nodes(uint64_t seed, size_t founders, Adjust adjust)
     add_host(fmt::format("n{}", i + 1), {.host = fmt::format("10.0.0.{}", i + 1), .port = 7380});
   }
   for (size_t i = 0; i < founders; ++i) EXPECT_TRUE(start(i).ok());
+  until([this] {
+    for (size_t i = 0; i < size(); ++i) {
+      if (!is_founded(i)) return false;
+    }
+    return true;
+  });
+}
+
+bool Nodes::is_founded(size_t i) {
+  const node::ChartPtr known = chart(i);
+  if (known->routes->empty()) return false;
+  for (const auto& [number, about] : known->config->groups) {
+    if (about.state != ctrl::GroupState::kServing || known->progress.at(number).busy()) return false;
+    if (!about.has(id(i))) continue;
+    if (!has_group(i, number) || group(i, number).state_machine().config_num() < known->progress.at(number).changed) {
+      return false;
+    }
+  }
+  return true;
 }
 
 Nodes::~Nodes() {
@@ -99,15 +118,38 @@ node::JoinTicket Nodes::ticket_for(size_t asked, const std::string& name) {
   return ticket;
 }
 
-node::Group& Nodes::group(size_t i) {
-  return *static_cast<node::NodeImpl&>(node(i)).owner(node::kDataGroup).find(node::kDataGroup);
+size_t Nodes::join(size_t through) {
+  const std::string name = fmt::format("n{}", size() + 1);
+  const env::Address address{.host = fmt::format("10.0.0.{}", size() + 1), .port = 7380};
+  const api::ClusterReply added = change(through, api::AddNode{.name = name, .peer_address = address.to_string()});
+  EXPECT_TRUE(added.status.ok()) << added.status.to_string();
+  until([&] { return chart(through)->config->node(added.node) != nullptr; });
+  const size_t joined = add_host(name, address);
+  const node::JoinTicket ticket = ticket_for(through, name);
+  EXPECT_TRUE(start(joined, &ticket).ok());
+  until([&] { return chart(joined)->config->node(added.node) != nullptr; });
+  return joined;
 }
+
+node::Group& Nodes::group(size_t i, GroupId id) {
+  node::Group* group = static_cast<node::NodeImpl&>(node(i)).owner(id).find(id);
+  FLUX_CHECK(group != nullptr, "n{} has no replica of group {}", i + 1, id);
+  return *group;
+}
+
+bool Nodes::has_group(size_t i, GroupId id) {
+  return static_cast<node::NodeImpl&>(node(i)).owner(id).find(id) != nullptr;
+}
+
+node::ChartPtr Nodes::chart(size_t i) { return static_cast<node::NodeImpl&>(node(i)).worker(0).chart(); }
 
 void Nodes::set_wall_offset(size_t i, int64_t millis) { hosts_[i]->clock.wall_offset_ms = millis; }
 
-std::vector<std::string> Nodes::snapshots(size_t i) {
+std::string Nodes::snapshot_dir(GroupId id) { return fmt::format("/data/snapshots/group-{}", id); }
+
+std::vector<std::string> Nodes::snapshots(size_t i, GroupId id) {
   std::vector<std::string> names;
-  const std::vector<std::string> all = fs(i).list(snapshot_dir()).value();
+  const std::vector<std::string> all = fs(i).list(snapshot_dir(id)).value();
   for (const std::string& name : all) {
     if (name.ends_with(".snap")) names.push_back(name);
   }
@@ -130,54 +172,55 @@ void Nodes::pass(Micros time) {
   });
 }
 
-size_t Nodes::leader() {
+size_t Nodes::leader(GroupId id) {
   size_t found = SIZE_MAX;
   Term highest;
   for (size_t i = 0; i < size(); ++i) {
-    if (!up(i) || !group(i).leads() || group(i).core().term() < highest) continue;
-    found = i, highest = group(i).core().term();
+    if (!up(i) || !has_group(i, id) || !group(i, id).leads() || group(i, id).core().term() < highest) continue;
+    found = i, highest = group(i, id).core().term();
   }
   return found;
 }
 
-size_t Nodes::wait_leader() {
-  const auto known_to_all = [this] {
-    const size_t found = leader();
+size_t Nodes::wait_leader(GroupId id) {
+  const auto known_to_all = [this, id] {
+    const size_t found = leader(id);
     if (found == SIZE_MAX) return false;
     for (size_t i = 0; i < size(); ++i) {
-      if (up(i) && group(i).halt_reason().ok() && group(i).core().leader() != node(found).identity().node) return false;
+      if (!up(i) || !has_group(i, id) || !group(i, id).halt_reason().ok()) continue;
+      if (group(i, id).core().leader() != this->id(found)) return false;
     }
-    return group(found).core().commit_index() == group(found).core().last_index();
+    return group(found, id).core().commit_index() == group(found, id).core().last_index();
   };
   until(known_to_all);
-  return leader();
+  return leader(id);
 }
 
-void Nodes::make_leader(size_t i) {
-  const auto ask = [this, i] {
-    if (group(i).leads()) return true;
-    const size_t now = leader();
-    if (now != SIZE_MAX && group(now).core().transfer_target() == kNobody) {
-      in_turn(now, [this, now, i] { group(now).transfer(node(i).identity().node, [](const Status&) {}); });
+void Nodes::make_leader(size_t i, GroupId id) {
+  const auto ask = [this, i, id] {
+    if (group(i, id).leads()) return true;
+    const size_t now = leader(id);
+    if (now != SIZE_MAX && group(now, id).core().transfer_target() == kNobody) {
+      in_turn(now, [this, now, i, id] { group(now, id).transfer(this->id(i), [](const Status&) {}); });
     }
-    return group(i).leads();
+    return group(i, id).leads();
   };
   for (int attempt = 0; attempt < 200 && !ask(); ++attempt) pass(Millis(50));
-  EXPECT_TRUE(group(i).leads());
+  EXPECT_TRUE(group(i, id).leads());
 }
 
-bool Nodes::converged() {
+bool Nodes::converged(GroupId id) {
   std::set<Index> indexes;
   for (size_t i = 0; i < size(); ++i) {
-    if (!up(i)) continue;
-    if (group(i).core().leader() == kNobody || applied(i) != group(i).core().commit_index()) return false;
-    indexes.insert(applied(i));
+    if (!up(i) || !has_group(i, id)) continue;
+    if (group(i, id).core().leader() == kNobody || applied(i, id) != group(i, id).core().commit_index()) return false;
+    indexes.insert(applied(i, id));
   }
   return indexes.size() == 1;
 }
 
-void Nodes::settle() {
-  until([this] { return converged(); });
+void Nodes::settle(GroupId id) {
+  until([this, id] { return converged(id); });
 }
 
 void Nodes::isolate(size_t i) {
@@ -243,13 +286,31 @@ Seen Nodes::get(size_t through, std::string_view key, api::Consistency consisten
   return pending->value_or(Seen{.status = Status(ErrorCode::kCancelled, "no answer"), .value = {}, .deadline = {}});
 }
 
-Status Nodes::change_member(size_t through, const api::MemberChange& change) {
-  auto pending = std::make_shared<std::optional<Status>>();
+Pending<api::ClusterReply> Nodes::begin_change(size_t through, const api::ClusterRequest& request) {
+  auto pending = std::make_shared<std::optional<api::ClusterReply>>();
   in_turn(through, [&] {
-    node(through).admin(0).change_member(change, [pending](Status status) { *pending = std::move(status); });
+    node(through).admin(0).change_cluster({.request = request, .expected = {}}, [pending](api::ClusterReply reply) {
+      EXPECT_FALSE(pending->has_value()) << "answered twice";
+      *pending = std::move(reply);
+    });
   });
+  return pending;
+}
+
+api::ClusterReply Nodes::change(size_t through, const api::ClusterRequest& request) {
+  const auto pending = begin_change(through, request);
   until([&] { return pending->has_value(); });
-  return pending->value_or(Status(ErrorCode::kCancelled, "no answer"));
+  return pending->value_or(api::ClusterReply{.status = Status(ErrorCode::kCancelled, "no answer")});
+}
+
+std::optional<ctrl::PlanState> Nodes::plan_state(size_t through, uint64_t plan) {
+  const node::ChartPtr known = chart(through);
+  const auto found = known->plans.find(ctrl::PlanId(plan));
+  return found == known->plans.end() ? std::nullopt : std::optional(found->second.state);
+}
+
+void Nodes::wait_plan_done(size_t through, uint64_t plan, Micros at_most) {
+  until([&] { return plan_state(through, plan) == ctrl::PlanState::kDone; }, at_most);
 }
 
 }  // namespace flux::sim

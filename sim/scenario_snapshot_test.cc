@@ -13,6 +13,7 @@ namespace {
 
 using env::testing::CrashPolicy;
 using env::testing::FsOp;
+using node::kControlGroup;
 using node::PeerMessage;
 
 api::Expiry in(int64_t millis) { return {.kind = api::Expiry::Kind::kIn, .millis = millis}; }
@@ -36,7 +37,7 @@ class Oracle {
  private:
   void look() {
     for (size_t i = 0; i < nodes_.size(); ++i) {
-      if (!nodes_.up(i) || nodes_.applied(i) == last_[i]) continue;
+      if (!nodes_.up(i) || !nodes_.has_group(i) || nodes_.applied(i) == last_[i]) continue;
       last_[i] = nodes_.applied(i);
       const uint64_t hash = nodes_.hash(i);
       EXPECT_EQ(states_.emplace(last_[i], hash).first->second, hash) << "node " << i << " at " << last_[i].value();
@@ -57,52 +58,73 @@ std::pair<Index, uint64_t> read_snapshot(Nodes& nodes, size_t i, const std::stri
 }
 
 // The bytes of a snapshot of what a node holds now.
-std::string snapshot_bytes(Nodes& nodes, size_t i) {
+std::string snapshot_bytes(Nodes& nodes, size_t i, GroupId id = kDataGroup) {
   env::testing::FakeFs fs;
   EXPECT_TRUE(fs.create_dirs("dir").ok());
   std::string meta;
   Encoder encoder(meta);
-  raft::encode(encoder, nodes.group(i).snapshot_meta());
-  EXPECT_TRUE(engine::save_snapshot(*nodes.group(i).engine().snapshot(), fs, "dir", "file", meta).ok());
+  raft::encode(encoder, nodes.group(i, id).snapshot_meta());
+  EXPECT_TRUE(engine::save_snapshot(*nodes.group(i, id).engine().snapshot(), fs, "dir", "file", meta).ok());
   return fs.contents("dir/file");
 }
 
-// Writes through a node until no log of those that are up holds what comes after an index.
-void outrun(Nodes& nodes, size_t through, Index victims_last) {
+// Has the group's log grow by about a kilobyte.
+void grow(Nodes& nodes, size_t through, GroupId id, int i) {
+  if (id == kDataGroup) {
+    const std::string value(900, static_cast<char>('a' + i % 26));
+    ASSERT_TRUE(nodes.put(through, "filler" + std::to_string(i % 8), value).ok());
+    return;
+  }
+  // What the controller refuses is in its log all the same.
+  const api::AddNode too_long{.name = std::string(900, 'n'), .peer_address = "10.0.0.99:7380"};
+  ASSERT_EQ(nodes.change(through, too_long).status.code(), ErrorCode::kTooLarge);
+}
+
+// Has a group's log grow until none of those that are up holds what comes after an index.
+void outrun(Nodes& nodes, size_t through, Index victims_last, GroupId id = kDataGroup) {
   const auto holds = [&] {
     for (size_t i = 0; i < nodes.size(); ++i) {
-      if (nodes.up(i) && nodes.group(i).core().base_id().index <= victims_last) return true;
+      if (!nodes.up(i) || !nodes.has_group(i, id)) continue;
+      if (nodes.group(i, id).core().base_id().index <= victims_last) return true;
     }
     return false;
   };
   for (int i = 0; holds(); ++i) {
-    ASSERT_TRUE(
-        nodes.put(through, "filler" + std::to_string(i % 8), std::string(900, static_cast<char>('a' + i % 26))).ok());
+    grow(nodes, through, id, i);
     ASSERT_LT(i, 2000) << "the log does not get shorter";
   }
 }
 
-// A node that missed more than the log holds. It is up again, and has what the others have, from a snapshot.
+// A node that missed more than the logs of both groups hold. It is up again, and has what the others have, from
+// snapshots.
 void restore_from_snapshot(Nodes& nodes, size_t through, size_t victim) {
-  const Index last = nodes.group(victim).core().last_index();
+  constexpr GroupId kGroups[] = {kControlGroup, kDataGroup};
+  std::map<GroupId, Index> last;
+  for (const GroupId id : kGroups) last[id] = nodes.group(victim, id).core().last_index();
   nodes.crash(victim);
-  nodes.until([&] { return nodes.leader() != SIZE_MAX; });
-  outrun(nodes, through, last);
-  bool sent = false;
+  for (const GroupId id : kGroups) {
+    nodes.until([&] { return nodes.leader(id) != SIZE_MAX; });
+    outrun(nodes, through, last[id], id);
+  }
+  std::set<GroupId> sent;
   nodes.network().set_tap([&](Passing& passing) {
-    sent = sent || (is(passing, PeerMessage::kSnapshotOpen) && passing.to == nodes.address(victim).to_string());
+    if (is(passing, PeerMessage::kSnapshotOpen) && passing.to == nodes.address(victim).to_string()) {
+      sent.insert(node::decode_snapshot_open(passing.body)->group);
+    }
     return Fate::kPass;
   });
   ASSERT_TRUE(nodes.start(victim).ok());
-  nodes.until([&] { return sent && nodes.group(victim).status().snapshot_index > last; });
+  for (const GroupId id : kGroups) {
+    nodes.until([&] { return sent.contains(id) && nodes.status(victim, id).snapshot_index > last[id]; });
+  }
   nodes.network().set_tap(nullptr);
-  nodes.settle();
+  for (const GroupId id : kGroups) nodes.settle(id);
 }
 
 // --- What is in it ---------------------------------------------------------------------------------------------------
 
-// Data, deadlines, sessions, node records, membership: what a snapshot brings is all there is, and a snapshot of that
-// is the same again, byte for byte.
+// Data, deadlines, sessions, shards, what the controller knows, membership: what a snapshot brings is all there is, and
+// a snapshot of that is the same again, byte for byte.
 TEST(Scenario, R61_snapshot_complete) {
   Nodes nodes(21, 3, snapshots_after_20_kb);
   const size_t first = nodes.wait_leader();
@@ -111,29 +133,35 @@ TEST(Scenario, R61_snapshot_complete) {
   ASSERT_TRUE(nodes.put(first, "mortal", "1", in(3'600'000)).ok());
   ASSERT_TRUE(nodes.write(first, {api::OpenSession{.client = 7}}).status.ok());
   ASSERT_TRUE(nodes.write(first, {api::Increment{.key = "n", .delta = 1}}, {.client = 7, .sequence = 1}).status.ok());
-  ASSERT_TRUE(nodes
-                  .change_member(first, {.action = api::MemberAction::kAddLearner,
-                                         .node = {},
-                                         .record = {.id = {},
-                                                    .name = "learner",
-                                                    .peer_address = "10.0.0.9:7380",
-                                                    .resp_address = {},
-                                                    .http_address = {}}})
-                  .ok());
+  const api::ClusterReply added = nodes.change(first, api::AddNode{.name = "learner", .peer_address = "10.0.0.9:7380"});
+  ASSERT_TRUE(added.status.ok()) << added.status.to_string();
+  Status learns(ErrorCode::kCancelled, "");
+  nodes.in_turn(first, [&] {
+    nodes.group(first).change_config(
+        {.steps = {{.kind = raft::ConfigStepKind::kAddLearner, .node = added.node}}, .context = {}},
+        [&](const Status& status) { learns = status; });
+  });
+  nodes.until([&] { return learns.ok() && nodes.chart(first)->config->group(kDataGroup)->learners.size() == 1; });
   nodes.settle();
   const WallMillis deadline = nodes.get(first, "mortal").deadline.value();
+  const auto expect_alike = [&](size_t a, size_t b) {
+    for (const GroupId id : {kControlGroup, kDataGroup}) {
+      nodes.settle(id);
+      EXPECT_TRUE(snapshot_bytes(nodes, a, id) == snapshot_bytes(nodes, b, id)) << id.value();
+    }
+  };
   // From the first to the second, and what that one restored to the third.
   nodes.make_leader(first);
   restore_from_snapshot(nodes, first, second);
-  EXPECT_TRUE(snapshot_bytes(nodes, second) == snapshot_bytes(nodes, first));
+  expect_alike(second, first);
   nodes.make_leader(second);
+  nodes.make_leader(second, kControlGroup);
   restore_from_snapshot(nodes, second, third);
-  EXPECT_TRUE(snapshot_bytes(nodes, third) == snapshot_bytes(nodes, first));
+  expect_alike(third, first);
   // And through a restart from its own disk.
   nodes.crash(third);
   ASSERT_TRUE(nodes.start(third).ok());
-  nodes.settle();
-  EXPECT_TRUE(snapshot_bytes(nodes, third) == snapshot_bytes(nodes, first));
+  expect_alike(third, first);
   nodes.make_leader(third);
   EXPECT_EQ(nodes.get(third, "forever").value, "1");
   EXPECT_EQ(nodes.get(third, "mortal").deadline, deadline);
@@ -145,34 +173,39 @@ TEST(Scenario, R61_snapshot_complete) {
   EXPECT_EQ(names, (std::set<std::string>{"learner", "n1", "n2", "n3"}));
 }
 
-// A node that joined knows the members from its snapshot alone. Where the disk does not let it read that, it does not
-// start; it never starts without members, as if it were new.
+// A node that joined knows the members of its groups from its snapshots alone. Where the disk does not let it read one,
+// it does not start; it never starts without members, as if it were new.
 TEST(Scenario, R61_a_joined_node_that_cannot_read_its_snapshot_does_not_start) {
   Nodes nodes(23, 3, snapshots_after_20_kb);
   const size_t leader = nodes.wait_leader();
-  outrun(nodes, leader, nodes.group(leader).core().last_index());
-  const size_t joined = nodes.add_host("n4", {.host = "10.0.0.4", .port = 7380});
-  ASSERT_TRUE(nodes
-                  .change_member(leader, {.action = api::MemberAction::kAddLearner,
-                                          .node = {},
-                                          .record = {.id = {},
-                                                     .name = "n4",
-                                                     .peer_address = "10.0.0.4:7380",
-                                                     .resp_address = {},
-                                                     .http_address = {}}})
-                  .ok());
-  const node::JoinTicket ticket = nodes.ticket_for(leader, "n4");
-  ASSERT_TRUE(nodes.start(joined, &ticket).ok());
-  nodes.until([&] { return nodes.status(joined).snapshot_index > Index(0); });
+  for (const GroupId id : {kControlGroup, kDataGroup}) {
+    outrun(nodes, leader, nodes.group(leader, id).core().last_index(), id);
+  }
+  const size_t joined = nodes.join(leader);
+  nodes.until([&] { return nodes.status(joined, kControlGroup).voters.size() == 4; });
+  const api::ClusterReply replaced =
+      nodes.change(leader, api::ReplaceNode{.node = nodes.id((leader + 1) % 3), .by = nodes.id(joined)});
+  ASSERT_TRUE(replaced.status.ok()) << replaced.status.to_string();
+  nodes.wait_plan_done(leader, replaced.plan);
+  nodes.crash((leader + 1) % 3);
+  const auto is_member = [&] {
+    return nodes.status(joined, kControlGroup).voters.size() == 3 && nodes.status(joined).voters.size() == 3;
+  };
+  nodes.until(is_member);
+  for (const GroupId id : {kControlGroup, kDataGroup}) {
+    outrun(nodes, leader, nodes.group(leader, id).core().last_index(), id);
+  }
+  nodes.settle();
+  nodes.settle(kControlGroup);
   size_t refused = 0;
   for (const FsOp op : {FsOp::kOpen, FsOp::kRead}) {
-    for (uint64_t nth = 1; nth <= 12; ++nth) {
+    for (uint64_t nth = 1; nth <= 16; ++nth) {
       nodes.crash(joined, env::testing::CrashPolicy::keep_all());
       nodes.fs(joined).fail_once(op, nth, ErrorCode::kIo, ".snap");
       if (!nodes.start(joined).ok()) {
         ++refused;
       } else {
-        EXPECT_EQ(nodes.status(joined).voters.size(), 3u) << "operation " << nth;
+        EXPECT_TRUE(is_member()) << "operation " << nth;
       }
       nodes.fs(joined).set_fault(nullptr);
     }

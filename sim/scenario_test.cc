@@ -14,6 +14,7 @@ namespace flux::sim {
 namespace {
 
 using env::testing::CrashPolicy;
+using node::kControlGroup;
 using node::PeerMessage;
 
 api::Expiry in(int64_t millis) { return {.kind = api::Expiry::Kind::kIn, .millis = millis}; }
@@ -108,7 +109,7 @@ TEST(Scenario, R37_apply_error_deterministic) {
   EXPECT_EQ(nodes.put(victim, "k", "x").code(), ErrorCode::kUnavailable);
   // Its engine may hold half an entry, which no snapshot may make a beginning of.
   Status snapshot;
-  auto& worker = static_cast<node::NodeImpl&>(nodes.node(victim)).owner(node::kDataGroup);
+  auto& worker = static_cast<node::NodeImpl&>(nodes.node(victim)).owner(kDataGroup);
   worker.take_snapshot(nodes.group(victim),
                        [&](const Result<node::SavedSnapshot>& saved) { snapshot = saved.status(); });
   EXPECT_EQ(snapshot.code(), ErrorCode::kUnavailable);
@@ -150,7 +151,7 @@ class Stranger final : public env::StreamHandler {
       stream_ = std::move(got).value();
       stream_->set_handler(this);
       std::string body;
-      Encoder(body).id(node::kDataGroup);
+      Encoder(body).id(kDataGroup);
       raft::encode(message, body);
       net::FrameWriter frame(stream_->outbox());
       frame.message(net::kHelloType, 0, net::encode_hello(hello));
@@ -172,31 +173,39 @@ class Stranger final : public env::StreamHandler {
 // A node that was removed and a new one at its address: what is meant for the old one never reaches the new one, and
 // the old one is no longer listened to.
 TEST(Scenario, R58_new_node_same_address) {
-  Nodes nodes(4, 3);
-  const size_t leader = nodes.wait_leader();
-  const size_t old = (leader + 1) % 3, other = (leader + 2) % 3;
+  Nodes nodes(4, 4, [](size_t, node::NodeOptions& options) { options.replication = 3; });
+  size_t leader = nodes.wait_leader();
+  const size_t old = nodes.has_group((leader + 1) % 4) ? (leader + 1) % 4 : (leader + 2) % 4;
+  size_t other = (leader + 3) % 4;
+  if (other == old || !nodes.has_group(other)) other = (leader + 2) % 4;
   ASSERT_TRUE(nodes.put(leader, "k", "1").ok());
   nodes.pass(Millis(1'000));  // all have told their addresses
   nodes.settle();
-  const NodeId old_id = nodes.node(old).identity().node;
+  const NodeId old_id = nodes.id(old);
   const env::Address there = nodes.address(old);
   nodes.crash(old);
-  ASSERT_TRUE(nodes.change_member(leader, {.action = api::MemberAction::kRemove, .node = old_id, .record = {}}).ok());
+  // Its replica goes to the node that has none; nobody counts on it then.
+  const api::ClusterReply drained = nodes.change(leader, api::DrainNode{.node = old_id});
+  ASSERT_TRUE(drained.status.ok()) << drained.status.to_string();
+  nodes.wait_plan_done(leader, drained.plan);
+  ASSERT_TRUE(nodes.change(leader, api::RemoveNode{.node = old_id}).status.ok());
+  nodes.until([&] { return !nodes.group(leader, kControlGroup).core().membership().contains(old_id); });
+  const api::ClusterReply added = nodes.change(leader, api::AddNode{.name = "n5", .peer_address = there.to_string()});
+  ASSERT_TRUE(added.status.ok()) << added.status.to_string();
+  ASSERT_NE(added.node, old_id);
+  const size_t fresh = nodes.add_host("n5", there);
+  const node::JoinTicket ticket = nodes.ticket_for(leader, "n5");
   // A member that slept through it wakes up with a directory that knows the old node at that address.
-  nodes.settle();
-  const Status added = nodes.change_member(
-      leader,
-      {.action = api::MemberAction::kAddVoter,
-       .node = {},
-       .record = {.id = {}, .name = "n4", .peer_address = there.to_string(), .resp_address = {}, .http_address = {}}});
-  ASSERT_TRUE(added.ok()) << added.to_string();
-  const size_t fresh = nodes.add_host("n4", there);
-  const node::JoinTicket ticket = nodes.ticket_for(leader, "n4");
-  ASSERT_NE(ticket.node, old_id);
   nodes.crash(other);
   ASSERT_TRUE(nodes.start(fresh, &ticket).ok());
   ASSERT_TRUE(nodes.start(other).ok());
-  nodes.until([&] { return nodes.group(leader).core().membership().voters.contains(ticket.node); });
+  nodes.until([&] { return nodes.group(leader, kControlGroup).core().membership().voters.contains(added.node); });
+  // And it takes the place of another in the group that has the data.
+  const api::ClusterReply moved = nodes.change(leader, api::DrainNode{.node = nodes.id(other)});
+  ASSERT_TRUE(moved.status.ok()) << moved.status.to_string();
+  nodes.wait_plan_done(leader, moved.plan);
+  nodes.until([&] { return !nodes.has_group(other) && nodes.has_group(fresh); });
+  leader = nodes.wait_leader();
   nodes.settle();
   const Term term = nodes.group(fresh).core().term();
 
@@ -215,7 +224,7 @@ TEST(Scenario, R58_new_node_same_address) {
   net::Hello ghost = hello;
   ghost.node = old_id;
   const raft::Message from_old{.from = old_id,
-                               .to = ticket.node,
+                               .to = added.node,
                                .term = Term(1000),
                                .body = raft::Vote{.pre = false, .transfer = true, .last = {Index(1000), Term(999)}}};
   const Stranger voice(nodes, there, ghost, from_old);
@@ -290,6 +299,7 @@ TEST(Scenario, D18_error_mapping) {
   // The leader gets a forwarded write and its answer is lost with the process.
   const size_t next = nodes.wait_leader();
   const size_t asked = (next + 1) % 3;
+  ASSERT_TRUE(nodes.put(asked, "k", "0").ok()) << "so that there is a connection";
   nodes.world().cut(nodes.host_id(next), nodes.host_id(asked));
   const auto forwarded = nodes.begin_write(asked, {api::Put{.key = "forwarded", .value = "1"}});
   nodes.until([&] { return forwarded->has_value(); });
@@ -388,7 +398,8 @@ TEST(Scenario, D10_ttl_failover) {
   EXPECT_GT(reads, 20u);
   nodes.until([&] { return wall(second) >= deadline; });
   // Through the leader at once; through the others once they see that it has said so.
-  for (const size_t i : {second, first, 3 - first - second}) EXPECT_EQ(nodes.get(i, "k").value, std::nullopt) << i;
+  const size_t last = nodes.wait_leader();
+  for (const size_t i : {last, (last + 1) % 3, (last + 2) % 3}) EXPECT_EQ(nodes.get(i, "k").value, std::nullopt) << i;
 }
 
 // What a leader with a fast clock has shown to be gone stays gone under one with a slow clock.
@@ -408,111 +419,128 @@ TEST(Scenario, D09_nothing_revives_under_a_slower_clock) {
   EXPECT_EQ(nodes.get(slow, "k", api::Consistency::kStale).value, std::nullopt);
 }
 
-// The leader wrote down who is to be added, and was lost before it could change the membership.
+// --- Nodes that come and go ------------------------------------------------------------------------------------------
+
+api::AddNode addition(uint64_t number) {
+  return {.name = "n" + std::to_string(number), .peer_address = "10.0.0." + std::to_string(number) + ":7380"};
+}
+const raft::Membership& controllers(Nodes& nodes, size_t i) {
+  return nodes.group(i, kControlGroup).core().membership();
+}
+// Names and ids of the nodes that there are, as one of them knows it.
+std::map<std::string, NodeId> present(Nodes& nodes, size_t asked) {
+  std::map<std::string, NodeId> names;
+  for (const auto& [id, node] : nodes.chart(asked)->config->nodes) {
+    if (node.state == ctrl::NodeState::kRemoved) continue;
+    EXPECT_TRUE(names.emplace(node.record.name, id).second) << node.record.name << " is there twice";
+  }
+  return names;
+}
+
+// The controller's log says who is added, and its leader is lost before it could change the members: the next one does.
 TEST(Scenario, an_addition_that_broke_off_can_be_tried_again_or_undone) {
   Nodes nodes(41, 3);
-  const size_t leader = nodes.wait_leader();
-  const auto half_added = [&](uint64_t id, const std::string& name, const std::string& address) {
-    const std::string value = node::encode_node_record({.id = NodeId(id), .name = name, .peer_address = address});
-    const std::string key = node::node_record_name(NodeId(id));
-    EXPECT_TRUE(nodes.write(leader, {api::PutMeta{.name = key, .value = value}}).status.ok());
-  };
-  half_added(4, "n4", "10.0.0.4:7380");
-  api::MemberChange add{.action = api::MemberAction::kAddVoter};
-  add.record.name = "n4";
-  add.record.peer_address = "10.0.0.4:7380";
-  EXPECT_TRUE(nodes.change_member(leader, add).ok());
-  EXPECT_TRUE(nodes.group(leader).core().membership().contains(NodeId(4)));
-  EXPECT_EQ(nodes.change_member(leader, add).code(), ErrorCode::kAlreadyExists);
+  const size_t first = nodes.wait_leader(kControlGroup);
+  const size_t asked = (first + 1) % 3;
+  nodes.settle(kControlGroup);
+  nodes.network().set_tap([&](Passing& passing) {
+    GroupId group;
+    const std::optional<raft::Message> message = raft_message(passing, group);
+    const raft::Append* append = message ? std::get_if<raft::Append>(&message->body) : nullptr;
+    if (append == nullptr || group != kControlGroup || passing.from != nodes.host_id(first)) return Fate::kPass;
+    const bool changes_members = std::any_of(append->entries.begin(), append->entries.end(),
+                                             [](const Entry& entry) { return entry.type == EntryType::kConfig; });
+    return changes_members ? Fate::kDrop : Fate::kPass;
+  });
+  const auto added = nodes.begin_change(asked, addition(4));
+  nodes.until([&] { return present(nodes, asked).contains("n4"); });
+  ASSERT_FALSE(controllers(nodes, asked).contains(NodeId(4)));
+  nodes.crash(first);
+  nodes.network().set_tap(nullptr);
+  nodes.until([&] { return controllers(nodes, asked).contains(NodeId(4)); });
+  EXPECT_EQ(nodes.change(asked, addition(4)).status.code(), ErrorCode::kAlreadyExists);
+  ASSERT_TRUE(nodes.start(first).ok());
+  nodes.settle(kControlGroup);
+  EXPECT_TRUE(controllers(nodes, first).contains(NodeId(4)));
 
-  half_added(5, "n5", "10.0.0.5:7380");
-  const api::MemberChange remove{.action = api::MemberAction::kRemove, .node = NodeId(5), .record = {}};
-  EXPECT_TRUE(nodes.change_member(leader, remove).ok());
-  EXPECT_EQ(nodes.change_member(leader, remove).code(), ErrorCode::kNotFound);
-  add.record.name = "n5";
-  add.record.peer_address = "10.0.0.5:7380";
-  EXPECT_TRUE(nodes.change_member(leader, add).ok());
-  EXPECT_TRUE(nodes.group(leader).core().membership().contains(NodeId(6))) << "an id is never given out again";
+  ASSERT_TRUE(nodes.change(asked, addition(5)).status.ok());
+  const api::RemoveNode remove{.node = NodeId(5)};
+  EXPECT_TRUE(nodes.change(asked, remove).status.ok());
+  EXPECT_EQ(nodes.change(asked, remove).status.code(), ErrorCode::kNotFound);
+  EXPECT_EQ(nodes.change(asked, addition(5)).node, NodeId(6)) << "an id is never given out again";
+  nodes.until([&] { return controllers(nodes, asked).contains(NodeId(6)); });
+  EXPECT_FALSE(controllers(nodes, asked).contains(NodeId(5)));
 }
 
 // An addition is asked for twice before the first is done: one name, one node.
 TEST(Scenario, two_additions_of_one_name_make_one_member) {
   Nodes nodes(42, 3);
-  const size_t leader = nodes.wait_leader();
-  api::MemberChange add{.action = api::MemberAction::kAddVoter};
-  add.record.name = "n4";
-  add.record.peer_address = "10.0.0.4:7380";
-  int answers = 0;
-  int added = 0;
-  for (int i = 0; i < 2; ++i) {
-    nodes.node(leader).admin(0).change_member(add, [&](const Status& status) {
-      ++answers;
-      added += status.ok() ? 1 : 0;
-    });
+  std::vector<Pending<api::ClusterReply>> answers;
+  for (size_t i = 0; i < 3; ++i) answers.push_back(nodes.begin_change(i, addition(4)));
+  nodes.until(
+      [&] { return std::all_of(answers.begin(), answers.end(), [](const auto& a) { return a->has_value(); }); });
+  size_t added = 0;
+  for (const auto& answer : answers) {
+    if ((*answer)->status.ok()) {
+      ++added;
+    } else {
+      EXPECT_EQ((*answer)->status.code(), ErrorCode::kAlreadyExists);
+    }
   }
-  nodes.until([&] { return answers == 2; });
-  EXPECT_EQ(added, 1);
-  nodes.settle();
+  EXPECT_EQ(added, 1u);
+  nodes.pass(Millis(1'000));
+  nodes.settle(kControlGroup);
   for (size_t i = 0; i < 3; ++i) {
-    EXPECT_EQ(nodes.status(i).learners, std::vector<NodeId>{NodeId(4)});
+    EXPECT_EQ(nodes.status(i, kControlGroup).learners, std::vector<NodeId>{NodeId(4)});
     EXPECT_EQ(nodes.ticket_for(i, "n4").node, NodeId(4));
   }
 }
 
-// A leader that hands over has given an id to a node and not written it down yet. The next leader gives ids too.
+// Nodes are added through a leader of the controller that hands over, and through the next.
 TEST(Scenario, an_id_given_while_leadership_moves_is_nobody_elses) {
   Nodes nodes(44, 3);
-  const size_t old = nodes.wait_leader();
+  const size_t old = nodes.wait_leader(kControlGroup);
   const size_t next = (old + 1) % 3;
-  nodes.settle();
-  const auto add = [&](size_t through, const std::string& name, int last) {
-    auto answer = std::make_shared<std::optional<Status>>();
-    api::MemberChange change{.action = api::MemberAction::kAddLearner};
-    change.record.name = name;
-    change.record.peer_address = "10.0.0." + std::to_string(last) + ":7380";
-    nodes.node(through).admin(0).change_member(change, [answer](const Status& status) { *answer = status; });
-    return answer;
-  };
-  nodes.group(old).transfer(nodes.node(next).identity().node, [](const Status&) {});
-  const auto first = add(old, "n6", 6);
-  nodes.until([&] { return nodes.status(next).role == "leader"; });
+  nodes.settle(kControlGroup);
+  nodes.group(old, kControlGroup).transfer(nodes.id(next), [](const Status&) {});
+  const auto first = nodes.begin_change(old, addition(6));
+  nodes.until([&] { return nodes.group(next, kControlGroup).leads(); });
   // What the old leader passes on to the new one comes late.
   nodes.world().slow_link(nodes.host_id(old), nodes.host_id(next), Millis(200));
-  const auto second = add(next, "n7", 7);
+  const auto second = nodes.begin_change(next, addition(7));
   nodes.until([&] { return first->has_value() && second->has_value(); });
-  nodes.settle();
-  std::map<NodeId, std::string> names;
-  nodes.node(next).admin(0).status([&](const api::NodeStatus& status) {
-    for (const api::NodeRecord& record : status.nodes) names[record.id] = record.name;
-  });
-  EXPECT_TRUE((*second)->ok()) << (*second)->to_string();
-  for (const NodeId learner : nodes.status(next).learners) {
-    EXPECT_TRUE(names.contains(learner)) << "member " << learner.value() << " is not written down";
+  nodes.settle(kControlGroup);
+  EXPECT_TRUE((*first)->status.ok() || is_indeterminate((*first)->status.code())) << (*first)->status.to_string();
+  EXPECT_TRUE((*second)->status.ok()) << (*second)->status.to_string();
+  EXPECT_NE((*first)->node, (*second)->node);
+  const std::map<std::string, NodeId> names = present(nodes, next);
+  EXPECT_EQ(names.at("n7"), (*second)->node);
+  if ((*first)->status.ok()) {
+    EXPECT_EQ(names.at("n6"), (*first)->node);
   }
-  EXPECT_EQ(nodes.status(next).learners.size(), ((*first)->ok() ? 1u : 0u) + ((*second)->ok() ? 1u : 0u));
+  nodes.until([&] { return controllers(nodes, next).members().size() == names.size(); });
+  for (const auto& [name, id] : names) EXPECT_TRUE(controllers(nodes, next).contains(id)) << name;
 }
 
-// A removal finds a node that was written down and is no member, and it becomes one before the removal is done: the
-// removal goes on until it is out.
+// A node is removed while it is being made a member, and the change cannot be taken back: the controller goes on until
+// it is out.
 TEST(Scenario, a_removal_overtaken_by_the_addition_goes_on) {
   Nodes nodes(43, 3);
-  const size_t leader = nodes.wait_leader();
-  const std::string record = node::encode_node_record({.id = NodeId(4), .name = "n4", .peer_address = "10.0.0.4:7380"});
-  const std::string key = node::node_record_name(NodeId(4));
-  ASSERT_TRUE(nodes.write(leader, {api::PutMeta{.name = key, .value = record}}).status.ok());
-  nodes.settle();
-  const Index before = nodes.group(leader).core().last_index();
-  std::optional<Status> removed;
-  nodes.node(leader).admin(0).change_member({.action = api::MemberAction::kRemove, .node = NodeId(4), .record = {}},
-                                            [&](const Status& status) { removed = status; });
-  nodes.until([&] { return nodes.group(leader).core().last_index() > before; });
-  nodes.group(leader).change_config(
-      {.steps = {{.kind = raft::ConfigStepKind::kAddLearner, .node = NodeId(4)}}, .context = {}}, [](const Status&) {});
-  ASSERT_TRUE(nodes.group(leader).core().membership().contains(NodeId(4)));
-  nodes.until([&] { return removed.has_value(); });
-  EXPECT_TRUE(removed->ok()) << removed->to_string();
-  nodes.settle();
-  EXPECT_FALSE(nodes.group(leader).core().membership().contains(NodeId(4)));
+  const size_t leader = nodes.wait_leader(kControlGroup);
+  nodes.settle(kControlGroup);
+  ASSERT_TRUE(nodes.change(leader, addition(4)).status.ok());
+  nodes.until([&] { return controllers(nodes, leader).contains(NodeId(4)); });
+  const raft::Core& core = nodes.group(leader, kControlGroup).core();
+  ASSERT_GT(core.membership_index(), core.commit_index());
+  ASSERT_TRUE(nodes.change(leader, api::RemoveNode{.node = NodeId(4)}).status.ok());
+  nodes.until([&] {
+    for (size_t i = 0; i < 3; ++i) {
+      if (controllers(nodes, i).contains(NodeId(4))) return false;
+    }
+    return true;
+  });
+  nodes.settle(kControlGroup);
+  EXPECT_FALSE(present(nodes, leader).contains("n4"));
 }
 
 // --- Leases ----------------------------------------------------------------------------------------------------------

@@ -86,11 +86,8 @@ std::vector<Write> SessionClient::draw_writes() {
     case 1:
       return {{.kind = Kind::kAdd, .key = key('k'), .argument = number()}};
     case 2:
-      return {{.kind = Kind::kAppend, .key = key('l'), .argument = token()}};
     case 3:
-      return {{.kind = Kind::kAppend, .key = key('l'), .argument = token()},
-              {.kind = Kind::kAdd, .key = key('k'), .argument = number()},
-              {.kind = Kind::kGetSet, .key = key('s'), .argument = workload_.fresh_value(number_)}};
+      return {{.kind = Kind::kAppend, .key = key('l'), .argument = token()}};
     case 4:
       return {{.kind = Kind::kAdd, .key = key('c'), .argument = number()}};
     case 5: {

@@ -49,9 +49,8 @@ class Trial {
       : options_(options),
         minority_(draws.minority),
         world_(draws.world),
-        replay_(draws.knobs.node.sessions),
         invariants_(
-            replay_, draws.knobs.node.sessions, [this](std::string problem) { cluster_.report(std::move(problem)); },
+            draws.knobs.node.sessions, [this](std::string problem) { cluster_.report(std::move(problem)); },
             [this](NodeId node, const Status& why) { on_halted(node, why); },
             [this](NodeId node) { return cluster_.loop(cluster_.host_of(node).value()).clock_now(); }),
         cluster_(narrated(world_), std::move(draws.knobs), invariants_),
@@ -65,6 +64,11 @@ class Trial {
 
   Outcome go() {
     const auto safety = Micros(options_.seconds * 800'000);
+    // A cluster is founded in peace: what goes wrong from then on is nobody's excuse for having no groups.
+    if (!world_.run(world_.now() + kSettle, [this] { return failed() || cluster_.founded(); })) {
+      cluster_.report("the cluster is not founded: " + describe());
+      return outcome();
+    }
     workload_.start();
     faults_.start();
     world_.run(world_.now() + safety, [this] { return failed(); });
@@ -102,8 +106,10 @@ class Trial {
     const bool some_stay_down = fixed && minority_.chance(0.4) && leave_minority_down();
     if (some_stay_down && !settle(false)) return;
     for (size_t i = 0; i < cluster_.hosts(); ++i) cluster_.start(i);
-    if (!replace_damaged()) return;
+    end_plans();
+    if (failed() || !replace_damaged()) return;
     world_.run(world_.now() + Micros(options_.seconds * 100'000), [this] { return failed(); });
+    if (!failed()) end_plans();
     workload_.stop();
     if (failed() || !settle(true)) return;
     for (size_t i = 0; i < cluster_.hosts() && !failed(); ++i) {
@@ -111,6 +117,31 @@ class Trial {
     }
     if (failed() || !settle(true)) return;
     compare_states();
+  }
+
+  // What somebody has begun and left paused, or what has failed, is given up.
+  void end_plans() {
+    const auto open = [this]() -> std::optional<ctrl::PlanId> {
+      const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+      if (!leader) return std::nullopt;
+      for (const auto& [id, plan] : cluster_.chart(*leader)->plans) {
+        if (plan.state == ctrl::PlanState::kPaused || plan.state == ctrl::PlanState::kFailed) return id;
+      }
+      return std::nullopt;
+    };
+    for (int tries = 0; tries < 100 && !failed(); ++tries) {
+      const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+      const std::optional<ctrl::PlanId> plan = open();
+      if (leader && !plan) return;
+      if (plan) {
+        world_.at(world_.now(), cluster_.loop(*leader), [this, at = *leader, plan = *plan] {
+          cluster_.node(at).admin(0).change_cluster(
+              {.request = api::ControlPlan{.plan = plan.value(), .verb = "cancel"}, .expected = {}},
+              [](const api::ClusterReply&) {});
+        });
+      }
+      world_.run(world_.now() + Millis(500), [this] { return failed(); });
+    }
   }
 
   bool replace_damaged() {
@@ -124,10 +155,11 @@ class Trial {
   }
 
   // One that was removed while it was down may not know.
-  bool is_member(size_t i) {
-    const std::optional<size_t> leader = cluster_.leader();
+  bool is_member(size_t i) { return is_member(i, node::kControlGroup); }
+  bool is_member(size_t i, GroupId id) {
+    const std::optional<size_t> leader = cluster_.leader(id);
     if (!leader || !cluster_.up(i)) return false;
-    const api::GroupStatus group = cluster_.group(*leader);
+    const api::GroupStatus group = *cluster_.group(*leader, id);
     const NodeId node = cluster_.node_id(i);
     return std::count(group.voters.begin(), group.voters.end(), node) +
                std::count(group.learners.begin(), group.learners.end(), node) >
@@ -136,9 +168,15 @@ class Trial {
 
   bool leave_minority_down() {
     if (!world_.run(world_.now() + kSettle, [this] { return failed() || cluster_.converged(true); })) return false;
-    const std::optional<size_t> leader = cluster_.leader();
-    if (failed() || !leader) return false;
-    std::vector<NodeId> voters = cluster_.group(*leader).voters;
+    if (failed()) return false;
+    // A minority of every group: that of the smallest one.
+    std::vector<NodeId> voters;
+    for (const GroupId id : cluster_.all_groups()) {
+      const std::optional<size_t> leader = cluster_.leader(id);
+      if (!leader) return false;
+      const std::vector<NodeId> members = cluster_.group(*leader, id)->voters;
+      if (voters.empty() || members.size() < voters.size()) voters = members;
+    }
     for (size_t down = (voters.size() - 1) / 2; down > 0; --down) {
       const size_t pick = minority_.below(voters.size());
       if (const std::optional<size_t> host = cluster_.host_of(voters[pick])) {
@@ -168,23 +206,31 @@ class Trial {
   }
 
   void compare_states() {
-    if (Status status = replay_.check_deadlines(); !status.ok()) return cluster_.report(status.to_string());
-    if (Status status = replay_.check_snapshot(); !status.ok()) return cluster_.report(status.to_string());
-    const Result<uint64_t> expected = replay_.state_hash();
+    invariants_.check_conservation();
+    for (const GroupId id : cluster_.all_groups()) {
+      if (!failed()) compare_states(id);
+    }
+  }
+
+  void compare_states(GroupId id) {
+    Replay& replay = invariants_.of(id).replay();
+    if (Status status = replay.check_deadlines(); !status.ok()) return cluster_.report(status.to_string());
+    if (Status status = replay.check_snapshot(); !status.ok()) return cluster_.report(status.to_string());
+    const Result<uint64_t> expected = replay.state_hash();
     if (!expected.ok()) return cluster_.report(expected.status().to_string());
-    bool checked = false;
     for (size_t i = 0; i < cluster_.hosts(); ++i) {
-      if (!is_member(i)) continue;
-      node::Group* const group = invariants_.group_of(cluster_.node_id(i));
+      if (!is_member(i, id)) continue;
+      node::Group* const group = invariants_.of(id).group_of(cluster_.node_id(i));
       if (group == nullptr) continue;
       const Result<uint64_t> hash = group->engine().state_hash();
       if (!hash.ok()) return cluster_.report(hash.status().to_string());
-      world_.say("n{}: state {:016x} at {}", i + 1, *hash, group->core().applied_index());
+      world_.say("n{} group {}: state {:016x} at {}", i + 1, id, *hash, group->core().applied_index());
       if (*expected != *hash) {
-        return cluster_.report(fmt::format("n{} holds another state than the log makes: {}", i + 1, describe()));
+        return cluster_.report(
+            fmt::format("n{} holds another state of group {} than the log makes: {}", i + 1, id, describe()));
       }
-      if (!std::exchange(checked, true)) workload_.check_sessions(*group);
     }
+    if (id != node::kControlGroup) workload_.check_sessions(replay.machine());
   }
 
   void check_history() {
@@ -233,13 +279,31 @@ class Trial {
         text += cluster_.retired(i) ? "retired" : "down";
         continue;
       }
-      const api::GroupStatus g = cluster_.group(i);
-      text += fmt::format("{} t{} leader {} commit {} applied {} last {} snapshot {} voters {} learners {}{}", g.role,
-                          g.term, g.leader, g.commit_index, g.applied_index, g.last_index, g.snapshot_index,
-                          ids(g.voters), ids(g.learners), g.joint ? " joint" : "");
-      for (const api::PeerProgress& peer : g.peers) {
-        text += fmt::format("\n    to node {}: {} match {}{}", peer.id, peer.state, peer.match,
-                            peer.recently_active ? "" : ", not heard");
+      for (const api::GroupStatus& g : cluster_.groups(i)) {
+        text += fmt::format(
+            "\n    group {}: {} t{} leader {} commit {} applied {} last {} snapshot {} voters {} "
+            "learners {}{} shards {} {}",
+            g.id, g.role, g.term, g.leader, g.commit_index, g.applied_index, g.last_index, g.snapshot_index,
+            ids(g.voters), ids(g.learners), g.joint ? " joint" : "", g.shards, g.halted);
+        for (const api::PeerProgress& peer : g.peers) {
+          text += fmt::format("\n      to node {}: {} match {}{}", peer.id, peer.state, peer.match,
+                              peer.recently_active ? "" : ", not heard");
+        }
+      }
+      const node::ChartPtr chart = cluster_.chart(i);
+      text +=
+          fmt::format("\n    configuration {} at {}, {} actions", chart->config->num, chart->at, chart->actions.size());
+      for (const auto& [id, progress] : chart->progress) {
+        if (progress.busy())
+          text += fmt::format(", group {} has settled {} of {}", id, progress.settled, progress.changed);
+      }
+    }
+    for (const GroupId id : invariants_.groups()) {
+      for (const kv::ShardInfo& shard : invariants_.of(id).replay().machine().shards()) {
+        if (shard.state == kv::ShardState::kServing && !shard.feed) continue;
+        text += fmt::format("\n  group {}: shard {} is {} since {}, peer {}, plan {}.{}{}", id, shard.shard,
+                            kv::to_string(shard.state), shard.since, shard.peer, shard.plan, shard.step,
+                            shard.feed ? fmt::format(", feed of {}.{}", shard.feed_plan, shard.feed_step) : "");
       }
     }
     if (!workload_.idle()) text += "\n  clients still wait";
@@ -255,7 +319,7 @@ class Trial {
     outcome.operations = workload_.counts();
     outcome.faults = faults_.counts();
     outcome.role_changes = invariants_.role_changes();
-    outcome.entries = invariants_.newest().value();
+    outcome.entries = invariants_.entries();
     outcome.search_steps = steps_;
     outcome.undecided = undecided_;
     outcome.in_vain = in_vain_;
@@ -265,7 +329,6 @@ class Trial {
   const TrialOptions& options_;
   Rng minority_;
   World world_;
-  Replay replay_;
   Invariants invariants_;
   Cluster cluster_;
   Workload workload_;
@@ -287,10 +350,11 @@ std::string describe_seed(uint64_t seed) {
   const Draws draws = draw(seed);
   const node::NodeOptions& node = draws.knobs.node;
   return fmt::format(
-      "{} nodes, {} clients, {} sessions (at most {}, window {}), {}, segments of {} KiB, snapshots after {} bytes, "
+      "{} nodes, {} groups of {}, {} clients, {} sessions (at most {}, window {}), {}, segments of {} KiB, snapshots "
+      "after {} bytes, "
       "election timeout {} ms; faults: {}",
-      draws.knobs.size, draws.workload.clients, draws.workload.session_clients, node.sessions.sessions_max,
-      node.sessions.window,
+      draws.knobs.size, node.groups, node.replication, draws.workload.clients, draws.workload.session_clients,
+      node.sessions.sessions_max, node.sessions.window,
       node.read_consistency == api::Consistency::kLease ? fmt::format("leases (drift {} ppm)", node.clock_drift_ppm_max)
                                                         : std::string("linearizable reads"),
       node.wal_segment_bytes / 1024, node.snapshot_log_bytes, node.election_timeout_min.count() / 1000,

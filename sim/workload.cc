@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/slot.h"
 #include "client.h"
 #include "session_client.h"
 
@@ -84,14 +85,14 @@ void Workload::audit(size_t node, std::function<void(bool)> done) {
   clients_.back()->audit(node, std::move(requests), std::move(done));
 }
 
-void Workload::check_sessions(node::Group& group) {
+void Workload::check_sessions(kv::StateMachine& machine) {
   kv::ReadOutcome outcome;
   Rng unused(0);
   const auto check = [&](Kind kind, char type, void (ExactlyOnce::*holds)(const std::string&, std::string_view) const) {
     for (const std::string& key : exactly_once_.keys(kind)) {
-      if (key.front() != type) continue;
+      if (key.front() != type || !machine.serves(api::encoded_key(key))) continue;
       const std::string_view keys[] = {key};
-      group.state_machine().read({.what = api::GetRequest{.keys = keys}}, WallMillis(0), unused, outcome);
+      machine.read({.what = api::GetRequest{.keys = keys}}, WallMillis(0), unused, outcome);
       const api::Item& item = outcome.items.front();
       (exactly_once_.*holds)(key, item.found ? item.value : std::string_view());
     }
@@ -102,7 +103,9 @@ void Workload::check_sessions(node::Group& group) {
 
 // --- Requests --------------------------------------------------------------------------------------------------------
 
+// A pair is written together, so both keys live in one group: the hash tag sees to it.
 std::string Workload::key_name(char type, uint64_t slot) const {
+  if (type == 'p') return fmt::format("p{{{}}}{}", now_us() / kGenerationUs, slot);
   return fmt::format("{}{}.{}", type, slot, now_us() / kGenerationUs);
 }
 
@@ -124,10 +127,19 @@ Workload::Request Workload::get(uint64_t client, std::string key) {
   return request;
 }
 
+// Keys of several groups, each read at a moment of its own.
+Workload::Request Workload::get_several(uint64_t client, Rng& rng) {
+  const std::string keys[] = {draw_key('s', rng), draw_key('c', rng), draw_key('a', rng)};
+  Request request{.bytes = request_bytes({"MGET", keys[0], keys[1], keys[2]}), .form = Form::kValues};
+  for (const std::string& key : keys) request.operations.push_back(add_operation(client, Kind::kGet, key));
+  return request;
+}
+
 Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
   if (rng.chance(options_.reads)) {
     constexpr char kTypes[] = {'s', 's', 'c', 'a', 'e'};
-    if (!rng.chance(0.15)) return get(client, draw_key(kTypes[rng.below(std::size(kTypes))], rng));
+    if (!rng.chance(0.2)) return get(client, draw_key(kTypes[rng.below(std::size(kTypes))], rng));
+    if (rng.chance(0.3)) return get_several(client, rng);
     const std::string one = key_name('p', 0);
     const std::string other = key_name('p', 1);
     Request request{.bytes = request_bytes({"MGET", one, other}), .form = Form::kValues, .pair = true};

@@ -57,7 +57,7 @@ class Workload {
   void audit(size_t node, std::function<void(bool)> done);
 
   // The keys that are written through sessions only hold what the clients were promised.
-  void check_sessions(node::Group& group);
+  void check_sessions(kv::StateMachine& machine);
 
   const history::History& history() const { return history_; }
   const WorkloadCounts& counts() const { return counts_; }
@@ -77,6 +77,7 @@ class Workload {
   };
   Request draw_request(uint64_t client, Rng& rng);
   Request get(uint64_t client, std::string key);
+  Request get_several(uint64_t client, Rng& rng);
   size_t add_operation(uint64_t client, history::Kind kind, std::string key, std::string argument = {});
   std::string draw_key(char type, Rng& rng) const;
   std::string key_name(char type, uint64_t slot) const;

@@ -12,7 +12,7 @@ FILES = [name for name in subprocess.run(
     check=True).stdout.split("\n") if name and (ROOT / name).is_file()]
 EDGE_CASE = re.compile(r"[RSDM]\d\d_\w+")
 IDS = ([f"R{i:02}" for i in range(1, 70)] + [f"S{i:02}" for i in range(1, 16)] + [f"D{i:02}" for i in range(1, 13)]
-       + ["D18", "D19"])
+       + ["D18", "D19"] + [f"M{i:02}" for i in range(1, 37)])
 breaches = []
 
 

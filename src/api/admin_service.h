@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "api/cluster.h"
 #include "base/status.h"
 #include "base/types.h"
 
@@ -38,15 +39,6 @@ struct GroupStatus {
   std::string halted;               // why the replica has stopped; empty: it has not
 };
 
-struct NodeRecord {
-  NodeId id;
-  std::string name;
-  std::string peer_address;
-  std::string resp_address;
-  std::string http_address;
-  bool operator==(const NodeRecord&) const = default;
-};
-
 struct Check {
   std::string name;
   bool ok = true;
@@ -71,17 +63,11 @@ struct NodeStatus {
   bool draining = false;
 };
 
-enum class MemberAction : uint8_t { kAddVoter, kAddLearner, kPromote, kRemove };
-
-struct MemberChange {
-  MemberAction action = MemberAction::kAddVoter;
-  NodeId node;        // kPromote, kRemove
-  NodeRecord record;  // kAddVoter, kAddLearner: where the node is reached
-};
-
 using StatusDone = absl::AnyInvocable<void(NodeStatus)>;
 using ChecksDone = absl::AnyInvocable<void(std::vector<Check>)>;
 using AdminDone = absl::AnyInvocable<void(Status)>;
+using ClusterDone = absl::AnyInvocable<void(Result<ClusterView>)>;
+using ClusterReplyDone = absl::AnyInvocable<void(ClusterReply)>;
 
 class AdminService {
  public:
@@ -89,9 +75,12 @@ class AdminService {
   virtual void status(StatusDone done) = 0;
   // Whether this node can serve: a leader is known, a linearizable read passes, nothing is halted, not draining.
   virtual void readiness(ChecksDone done) = 0;
-  // Any node takes it and passes it to the leader. OK: the change is committed (a voter that still has to catch up is
-  // promoted later by itself).
-  virtual void change_member(MemberChange change, AdminDone done) = 0;
+  // The cluster as this node knows it, which may be a little behind. `num` 0: the newest configuration; an older one
+  // has no plans and no measurements. kNotFound: one that is not kept any more, or is yet to come.
+  virtual void cluster(ConfigNum num, ClusterDone done) = 0;
+  // Any node takes it and passes it to the controller. OK: the controller has committed it; what it plans goes on by
+  // itself, and cluster() shows how far it is.
+  virtual void change_cluster(ClusterChange change, ClusterReplyDone done) = 0;
   // `target` kNobody: the follower that is furthest along.
   virtual void transfer_leader(GroupId group, NodeId target, AdminDone done) = 0;
 };

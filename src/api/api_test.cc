@@ -5,6 +5,7 @@
 
 #include "api/admin_service.h"
 #include "api/errors.h"
+#include "api/key_text.h"
 #include "api/kv_service.h"
 #include "api/limits.h"
 #include "api/slot.h"
@@ -46,6 +47,34 @@ TEST(Errors, an_indeterminate_outcome_never_reads_as_a_refusal) {
 
 TEST(Errors, a_message_cannot_break_the_protocol) {
   EXPECT_EQ(resp_error(Status(ErrorCode::kInvalidArgument, "a\r\nb")), "ERR a  b");
+}
+
+TEST(KeyText, is_readable_and_gives_back_the_same_bytes) {
+  EXPECT_EQ(key_text("user:1 ~"), "user:1 ~");
+  EXPECT_EQ(key_text(std::string_view("\x00\x20\\\n\x7f\xff", 6)), R"(\x00 \\\x0a\x7f\xff)");
+  EXPECT_EQ(key_text("slot:7"), R"(\x73lot:7)");
+  std::string every_byte;
+  for (int byte = 0; byte < 256; ++byte) every_byte += static_cast<char>(byte);
+  for (const std::string& key : {every_byte, std::string(), std::string("slot:7"), std::string("\\x41")}) {
+    EXPECT_EQ(parse_key_text(key_text(key)).value(), key);
+  }
+  EXPECT_EQ(parse_key_text(R"(\xAb\xcD)").value(), "\xab\xcd");
+}
+
+TEST(KeyText, a_slot_stands_for_where_it_begins) {
+  EXPECT_EQ(parse_key_text("slot:0").value(), slot_start(0));
+  EXPECT_EQ(parse_key_text("slot:16383").value(), slot_start(16383));
+  for (const char* bad : {"slot:", "slot:16384", "slot:-1", "slot:1x", "slot: 1", "slot:99999999999"}) {
+    EXPECT_EQ(parse_key_text(bad).status().message(), "a slot is a number from 0 to 16383") << bad;
+  }
+}
+
+TEST(KeyText, tells_where_it_is_wrong) {
+  EXPECT_EQ(parse_key_text("ab\n").status().message(), "byte 3 is not printable ASCII; write it as \\xHH");
+  for (const char* bad : {"a\\", "a\\n", "a\\x", "a\\x1", "a\\x1g", "a\\X41"}) {
+    EXPECT_EQ(parse_key_text(bad).status().message(), "after the backslash at 2 comes neither \\ nor xHH") << bad;
+  }
+  EXPECT_FALSE(parse_key_text(std::string(kKeyBytesMax + 1, 'a')).ok());
 }
 
 }  // namespace

@@ -98,8 +98,14 @@ struct Copy {
   bool remove_source = false;
 };
 
-// FLUSHALL.
+// FLUSHALL. A group erases what it serves; brought to every group by ranges, so that what moves meanwhile goes too.
 struct DeleteAll {};
+
+// Erases the keys in a range of encoded keys, which the group must serve as a whole.
+struct DeleteRange {
+  std::string_view start;  // encoded key
+  std::string_view end;    // encoded key, excluded; empty is the end of all
+};
 
 // Erases a key whose deadline has passed; proposed by the leader's own sweep.
 struct ExpireDue {
@@ -113,6 +119,17 @@ struct PutMeta {
   std::string_view value;
 };
 
+// For the state machine that rides on the group's log (kv/rider.h): the controller, in group 0. The result's value is
+// its answer.
+struct Control {
+  std::string_view bytes;
+};
+
+// What becomes of the shards of a group: which it owns, what it gives away and receives (kv/shard_command.h).
+struct ShardChange {
+  std::string_view bytes;
+};
+
 // Begins or ends an exactly-once session. `client` is 64 random bits of the client's choosing; a session must be open
 // before requests name it, and one that has expired must be opened again, so that no forgotten request runs twice.
 struct OpenSession {
@@ -123,7 +140,7 @@ struct CloseSession {
 };
 
 using Command = std::variant<Put, Delete, Increment, IncrementFloat, Append, SetRange, SetExpiry, Copy, DeleteAll,
-                             ExpireDue, PutMeta, OpenSession, CloseSession>;
+                             ExpireDue, PutMeta, OpenSession, CloseSession, Control, ShardChange, DeleteRange>;
 
 // What one command did.
 struct CommandResult {

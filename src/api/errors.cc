@@ -50,6 +50,8 @@ ErrorSpelling spelling_of(ErrorCode code) {
       return {"TRYAGAIN", 14, 503};
     case ErrorCode::kDataLoss:
       return {"ERR", 15, 500};
+    case ErrorCode::kCrossShard:
+      return {"CROSSSLOT", 9, 400};
   }
   return {"ERR", 2, 500};
 }

@@ -50,4 +50,13 @@ struct SessionLimits {
 // A reply too large to keep is answered with "applied, reply not kept" on a retry.
 inline constexpr size_t kSessionReplyBytesMax = 64_KiB;
 
+// Changes of a shard that its receiver has not read yet; with one more it starts over.
+inline constexpr size_t kFeedRecordsMax = 1'000'000;
+static_assert(kFeedRecordsMax > 4 * kCommandsPerRequestMax, "a feed overflows less often than versions are given");
+// A giver forgets what its receiver has read once it is this much.
+inline constexpr size_t kFeedTrimRecords = 10'000;
+static_assert(kFeedTrimRecords < kFeedRecordsMax / 10, "a feed that is read in time does not overflow");
+// Keys that one command erases of what a shard held.
+inline constexpr uint32_t kEraseKeysMax = 10'000;
+
 }  // namespace flux::api

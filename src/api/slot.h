@@ -22,6 +22,12 @@ void append_encoded_key(std::string& out, std::string_view key);
 std::string encoded_key(std::string_view key);
 // The key within an encoded key. REQUIRES: encoded.size() >= 2.
 inline std::string_view decoded_key(std::string_view encoded) { return encoded.substr(2); }
+// The slot in an encoded key; of an empty one, the beginning of all, 0.
+inline Slot slot_of_encoded(std::string_view encoded) {
+  if (encoded.size() < 2) return Slot(0);
+  return Slot(
+      static_cast<uint16_t>(static_cast<unsigned char>(encoded[0]) << 8 | static_cast<unsigned char>(encoded[1])));
+}
 // The first encoded key of a slot; for kSlotCount the end of all.
 std::string slot_start(uint16_t slot);
 

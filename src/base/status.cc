@@ -50,6 +50,8 @@ std::string_view to_string(ErrorCode code) {
       return "wrong_shard";
     case ErrorCode::kDataLoss:
       return "data_loss";
+    case ErrorCode::kCrossShard:
+      return "cross_shard";
   }
   return "unknown_error";
 }

@@ -40,7 +40,9 @@ enum class ErrorCode : uint8_t {
   kTooLarge = 20,        // a key, value or request over its limit
   kWrongShard = 21,      // the group does not own the key's shard; definite; refresh the shard map
   kDataLoss = 22,        // no good copy of the data exists here; an operator must act
+  kCrossShard = 23,      // must take effect as a whole and concerns several groups; definite
 };
+inline constexpr ErrorCode kLastErrorCode = ErrorCode::kCrossShard;
 
 // The snake_case name of a code, as logs and JSON spell it.
 std::string_view to_string(ErrorCode code);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/codec.h"
 #include "ctrl/turn.h"
 
 namespace flux::ctrl {
@@ -118,7 +119,40 @@ Outcome apply(State& state, const Command& command) {
   Status status = std::visit([&](const auto& body) { return on(turn, body); }, command.body);
   if (!status.ok()) return {.status = std::move(status), .config = before};
   turn.commit();
-  return {.config = state.config().num, .plan = turn.begun, .note = std::move(turn.note)};
+  return {.config = state.config().num,
+          .plan = turn.begun,
+          .node = turn.added,
+          .group = turn.joined,
+          .note = std::move(turn.note)};
+}
+
+std::string encode_outcome(const Outcome& outcome) {
+  std::string out;
+  Encoder encoder(out);
+  encoder.u8(static_cast<uint8_t>(outcome.status.code()));
+  encoder.bytes(outcome.status.ok() ? std::string_view() : std::string_view(outcome.status.message()));
+  encoder.id(outcome.config);
+  encoder.id(outcome.plan);
+  encoder.id(outcome.node);
+  encoder.id(outcome.group);
+  encoder.bytes(outcome.note);
+  return out;
+}
+
+Result<Outcome> decode_outcome(std::string_view bytes) {
+  Decoder decoder(bytes);
+  Outcome outcome;
+  const uint8_t code = decoder.u8();
+  if (code > static_cast<uint8_t>(kLastErrorCode)) decoder.fail();
+  std::string message(decoder.bytes());
+  outcome.config = decoder.id<ConfigNum>();
+  outcome.plan = decoder.id<PlanId>();
+  outcome.node = decoder.id<NodeId>();
+  outcome.group = decoder.id<GroupId>();
+  outcome.note = decoder.bytes();
+  FLUX_RETURN_IF_ERROR(decoder.finish("the controller's answer"));
+  if (code != 0) outcome.status = Status(static_cast<ErrorCode>(code), std::move(message));
+  return outcome;
 }
 
 }  // namespace flux::ctrl

@@ -30,6 +30,11 @@ Result<std::set<NodeId>> choose_voters(const Config& config, const GroupSpec& sp
   return spec.voters;
 }
 
+// One that never was: whatever disks hold of groups that are gone is none of its.
+GroupId next_group(const Config& config) {
+  return config.groups.empty() ? GroupId(1) : config.groups.rbegin()->first + 1;
+}
+
 bool is_settled(const State& state, const MoveShard& move, ConfigNum num) {
   return state.progress_of(move.from).settled >= num && state.progress_of(move.to).settled >= num;
 }
@@ -74,7 +79,9 @@ Status check_members(const Config& config, const ReportGroup& report) {
 
 Status on(Turn& turn, const Join& command) {
   if (command.groups.empty()) return refuse(ErrorCode::kInvalidArgument, "no group is named");
-  for (const GroupSpec& spec : command.groups) {
+  std::vector<GroupSpec> specs = command.groups;
+  for (GroupSpec& spec : specs) {
+    if (spec.id == kAnyGroup) spec.id = next_group(turn.config());
     const Group* old = turn.config().group(spec.id);
     if (spec.id == kNoGroup) return refuse(ErrorCode::kInvalidArgument, "group 0 is the controller");
     if (old && old->alive()) return refuse(ErrorCode::kAlreadyExists, "group {} exists", spec.id);
@@ -84,12 +91,17 @@ Status on(Turn& turn, const Join& command) {
     }
     FLUX_TRY(std::set<NodeId> voters, choose_voters(turn.config(), spec));
     const NodeId leader = choose_leader(turn.config(), spec.id, voters);
-    turn.draft().groups[spec.id] = {
-        .id = spec.id, .weight = spec.weight, .born = turn.next_num(), .voters = std::move(voters), .leader = leader};
+    turn.draft().groups[spec.id] = {.id = spec.id,
+                                    .weight = spec.weight,
+                                    .born = turn.next_num(),
+                                    .founders = voters,
+                                    .voters = voters,
+                                    .leader = leader};
   }
-  for (const GroupSpec& spec : command.groups) {
+  for (const GroupSpec& spec : specs) {
     turn.state().progress[spec.id] = {};
     turn.changes(spec.id);
+    turn.joined = spec.id;
   }
   return {};
 }

@@ -12,21 +12,27 @@ const Node* present(const Config& config, NodeId id) {
   return node && node->state != NodeState::kRemoved ? node : nullptr;
 }
 
-// What takes the node out of the group. `by`: who takes its place; nobody: whoever has the most room.
+Status check_record(const api::NodeRecord& record) {
+  for (const std::string* text : {&record.name, &record.peer_address, &record.resp_address, &record.http_address}) {
+    if (text->size() > kNameBytesMax) return refuse(ErrorCode::kTooLarge, "a name or an address is too long");
+  }
+  return {};
+}
+
+// What takes the node out of the group. `by`: who takes its place; nobody, or a member already: whoever has the most
+// room.
 // `planned` collects the choices, so that those of several groups spread.
 Result<ChangeReplica> replacement(Config& planned, Group& group, NodeId node, NodeId by) {
   if (!group.voters.contains(node)) return ChangeReplica{.group = group.id, .remove = node};
   std::set<NodeId> members = group.voters;
   members.insert(group.learners.begin(), group.learners.end());
-  if (by == kNobody) {
+  if (by == kNobody || members.contains(by)) {
     const std::vector<NodeId> chosen = choose_nodes(planned, 1, members);
     if (chosen.empty()) {
       return refuse(ErrorCode::kPrecondition, "no other node can take the place of node {} in group {}", node,
                     group.id);
     }
     by = chosen.front();
-  } else if (members.contains(by)) {
-    return refuse(ErrorCode::kPrecondition, "node {} is a member of group {} already", by, group.id);
   }
   group.learners.insert(by);
   return ChangeReplica{.group = group.id, .add = by, .remove = node};
@@ -52,25 +58,49 @@ Result<std::vector<Task>> replacements(const Turn& turn, NodeId node, NodeId by)
 }  // namespace
 
 Status on(Turn& turn, const AddNode& command) {
-  const api::NodeRecord& record = command.record;
-  if (record.id == kNobody || command.cores == 0 || command.cores > kWeightMax) {
-    return refuse(ErrorCode::kInvalidArgument, "a node has an id and 1 to {} cores", kWeightMax);
+  api::NodeRecord record = command.record;
+  // Nodes that were removed stay in the configuration, so that no id comes back.
+  const auto& nodes = turn.config().nodes;
+  if (record.id == kNobody) record.id = nodes.empty() ? NodeId(1) : nodes.rbegin()->first + 1;
+  if (command.cores == 0 || command.cores > kWeightMax) {
+    return refuse(ErrorCode::kInvalidArgument, "a node has 1 to {} cores", kWeightMax);
   }
   if (record.name.empty()) return refuse(ErrorCode::kInvalidArgument, "a node has a name");
-  for (const std::string* text : {&record.name, &record.peer_address, &record.resp_address, &record.http_address}) {
-    if (text->size() > kNameBytesMax) return refuse(ErrorCode::kTooLarge, "a name or an address is too long");
-  }
+  FLUX_RETURN_IF_ERROR(check_record(record));
   if (const Node* old = turn.config().node(record.id)) {
     return refuse(ErrorCode::kAlreadyExists, "node {} {}", record.id,
                   old->state == NodeState::kRemoved ? "was removed, and its id never comes back" : "exists");
   }
   for (const auto& [id, node] : turn.config().nodes) {
     if (node.state != NodeState::kRemoved && node.record.name == record.name) {
-      return refuse(ErrorCode::kAlreadyExists, "node {} is named {}", id, record.name);
+      return refuse(ErrorCode::kAlreadyExists, "node {} is called '{}' already", id, record.name);
+    }
+    if (node.state != NodeState::kRemoved && !record.peer_address.empty() &&
+        node.record.peer_address == record.peer_address) {
+      return refuse(ErrorCode::kAlreadyExists, "node {} ('{}') has the address {} already", id, node.record.name,
+                    record.peer_address);
     }
   }
   if (turn.config().nodes.size() >= kNodesMax) return refuse(ErrorCode::kTooLarge, "too many nodes");
   turn.draft().nodes[record.id] = {.record = record, .cores = command.cores};
+  turn.added = record.id;
+  return {};
+}
+
+Status on(Turn& turn, const AnnounceNode& command) {
+  const Node* node = present(turn.config(), command.record.id);
+  if (!node) return refuse(ErrorCode::kNotFound, "there is no node {}", command.record.id);
+  if (command.cores == 0 || command.cores > kWeightMax) {
+    return refuse(ErrorCode::kInvalidArgument, "a node has 1 to {} cores", kWeightMax);
+  }
+  FLUX_RETURN_IF_ERROR(check_record(command.record));
+  if (command.record.name != node->record.name) {
+    return refuse(ErrorCode::kInvalidArgument, "node {} is called '{}'", command.record.id, node->record.name);
+  }
+  if (command.record == node->record && command.cores == node->cores) return {};
+  Node& changed = turn.draft().nodes[command.record.id];
+  changed.record = command.record;
+  changed.cores = command.cores;
   return {};
 }
 

@@ -42,6 +42,7 @@ std::vector<Command> one_of_each() {
       {.body = HandOver{.plan = PlanId(4), .step = 1}},
       {.body = Settled{.group = GroupId(2), .num = ConfigNum(6)}},
       {.body = ReportGroup{.group = GroupId(2), .entry = Index(8), .voters = {NodeId(1)}, .learners = {NodeId(2)}}},
+      {.body = AnnounceNode{.record = node(7).record, .cores = 4}},
   };
 }
 
@@ -66,6 +67,7 @@ TEST(Codec, golden_commands) {
       "0100110401",
       "0100120206",
       "01001302080101010201",
+      "01001407026e37076e373a37333830000004",
   };
   const std::vector<Command> commands = one_of_each();
   ASSERT_EQ(commands.size(), std::variant_size_v<CommandBody>);
@@ -106,13 +108,25 @@ Controller busy_controller() {
   return controller;
 }
 
+TEST(Codec, outcomes_round_trip) {
+  for (const Outcome& outcome :
+       {Outcome{.config = ConfigNum(7), .plan = PlanId(3), .node = NodeId(4), .group = GroupId(2), .note = "so"},
+        Outcome{.status = Status(ErrorCode::kPrecondition, "not now"), .config = ConfigNum(7)}}) {
+    const std::string bytes = encode_outcome(outcome);
+    const Outcome again = decode_outcome(bytes).value();
+    EXPECT_EQ(encode_outcome(again), bytes);
+    EXPECT_EQ(again.status.message(), outcome.status.message());
+    for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_outcome(bytes.substr(0, size)).ok());
+  }
+}
+
 TEST(Codec, golden_configuration) {
   Controller controller(1);
   controller.ok(join({1}, 1));
   controller.run();
   controller.ok(hash_keyspace("d", 2, 1));
   EXPECT_EQ(hex(encode_config(controller.config())),
-            "01040101026e31076e313a37333830000001040101020102010100010101030164010100020100010202200001");
+            "01040101026e31076e313a373338300000010401010201020101010100010101030164010100020100010202200001");
   EXPECT_EQ(hex(*controller.state().history.delta(controller.config().num)),
             "010400000101030164010100020100010202200001");
 }

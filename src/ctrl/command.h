@@ -17,6 +17,9 @@ namespace flux::ctrl {
 inline constexpr size_t kCommandBytesMax = 8_MiB;
 inline constexpr size_t kReasonBytesMax = 1'024;
 
+// Stands for the next id that no group ever had.
+inline constexpr GroupId kAnyGroup{UINT64_MAX};
+
 struct GroupSpec {
   GroupId id;
   std::set<NodeId> voters;  // empty: `replicas` nodes are chosen
@@ -75,6 +78,7 @@ struct DropKeyspace {
   static void fields(auto& self, auto& io) { io(self.name); }
 };
 
+// id 0: the next one that no node ever had.
 struct AddNode {
   api::NodeRecord record;
   uint32_t cores = 1;
@@ -93,7 +97,8 @@ struct RemoveNode {
   static void fields(auto& self, auto& io) { io(self.node); }
 };
 
-// Moves every replica of `node`, which may be dead, to `by`, then removes `node`.
+// Moves every replica of `node`, which may be dead, to `by`, or elsewhere where `by` has one already; then removes
+// `node`.
 struct ReplaceNode {
   NodeId node;
   NodeId by;
@@ -167,10 +172,17 @@ struct ReportGroup {
   static void fields(auto& self, auto& io) { io(self.group, self.entry, self.voters, self.learners, self.quorum); }
 };
 
+// A node says where it is reached now and what it has.
+struct AnnounceNode {
+  api::NodeRecord record;
+  uint32_t cores = 1;
+  static void fields(auto& self, auto& io) { io(self.record, self.cores); }
+};
+
 // The order is the format: new ones go to the end, none is ever taken out.
 using CommandBody = std::variant<Join, Leave, Move, Split, Merge, CreateKeyspace, DropKeyspace, AddNode, DrainNode,
                                  RemoveNode, ReplaceNode, SetReplication, Rebalance, SetBalance, ControlPlan,
-                                 ReportProgress, HandOver, Settled, ReportGroup>;
+                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode>;
 
 struct Command {
   // The number of the configuration that the sender has looked at: refused if there is a newer one. 0: any.

@@ -38,6 +38,8 @@ Status check_group(const Config& config, const Group& group) {
   if (group.weight == 0 || group.weight > kWeightMax) return broken(fmt::format("group {} has no share", group.id));
   if (group.born > config.num) return broken(fmt::format("group {} is not born yet", group.id));
   if (group.voters.empty() == group.alive()) return broken(fmt::format("group {} has no members", group.id));
+  if (group.founders.empty() == group.alive()) return broken(fmt::format("group {} has no founders", group.id));
+  if (group.founders.size() > kReplicasMax) return broken(fmt::format("group {} has too many founders", group.id));
   if (!group.alive()) {
     return group.learners.empty() && group.leader == kNobody ? Status() : broken("a group that is gone has members");
   }

@@ -53,6 +53,8 @@ struct Group {
   uint32_t weight = 1;  // its share of shards
   // The configuration in which this life of the id began: what a disk holds of an earlier one is not this group.
   ConfigNum born;
+  // Its voters when it was born: the membership before the first entry of its log. Empty if and only if it is gone.
+  std::set<NodeId> founders;
   // Invariants: disjoint; voters empty if and only if the group is gone; leader among the voters.
   std::set<NodeId> voters;
   std::set<NodeId> learners;
@@ -61,7 +63,7 @@ struct Group {
   bool alive() const { return state != GroupState::kGone; }
   bool has(NodeId node) const { return voters.contains(node) || learners.contains(node); }
   static void fields(auto& self, auto& io) {
-    io(self.id, self.state, self.weight, self.born, self.voters, self.learners, self.leader);
+    io(self.id, self.state, self.weight, self.born, self.founders, self.voters, self.learners, self.leader);
   }
   bool operator==(const Group&) const = default;
 };

@@ -181,11 +181,45 @@ TEST(Plans, a_drained_node_has_no_replicas_and_a_removed_one_never_comes_back) {
   EXPECT_EQ(controller.refused(twin), ErrorCode::kAlreadyExists);
   twin.record.name = "n1";  // the name is free again, the id is not
   controller.ok(twin);
+  twin.record.name = "n10";  // but the address is taken
+  EXPECT_EQ(controller.refused(twin), ErrorCode::kAlreadyExists);
+}
+
+TEST(Plans, ids_are_given_by_the_log_and_never_twice) {
+  Controller controller(2);
+  const auto unnamed = [](std::string name) {
+    AddNode command = node(0);
+    command.record.name = name;
+    command.record.peer_address = name + ":1";
+    return command;
+  };
+  EXPECT_EQ(controller.ok(unnamed("a")).node, NodeId(3));
+  controller.ok(RemoveNode{NodeId(3)});
+  EXPECT_EQ(controller.ok(unnamed("b")).node, NodeId(4));
+  EXPECT_EQ(controller.ok(Join{{{.id = kAnyGroup, .replicas = 1}}}).group, GroupId(1));
+  controller.run();
+  EXPECT_EQ(controller.ok(Join{{{.id = kAnyGroup, .replicas = 1}}}).group, GroupId(2));
+}
+
+TEST(Plans, a_node_says_where_it_is_reached) {
+  Controller controller(2);
+  AnnounceNode words{.record = node(2).record, .cores = 8};
+  words.record.resp_address = "n2:6379";
+  controller.ok(words);
+  EXPECT_EQ(controller.config().node(NodeId(2))->record, words.record);
+  EXPECT_EQ(controller.config().node(NodeId(2))->cores, 8u);
+  const std::string before = controller.bytes();
+  controller.ok(words);  // says nothing new, and makes no configuration
+  EXPECT_EQ(controller.bytes(), before);
+  words.record.name = "n1";
+  EXPECT_EQ(controller.refused(words), ErrorCode::kInvalidArgument);
+  words = {.record = node(7).record};
+  EXPECT_EQ(controller.refused(words), ErrorCode::kNotFound);
 }
 
 TEST(Plans, a_replaced_node_is_removed_at_the_end) {
   Controller controller = three_groups(3);
-  EXPECT_EQ(controller.refused(ReplaceNode{.node = NodeId(1), .by = NodeId(2)}), ErrorCode::kPrecondition);
+  EXPECT_EQ(controller.refused(ReplaceNode{.node = NodeId(1), .by = NodeId(1)}), ErrorCode::kPrecondition);
   controller.ok(node(7));
   const PlanId plan = controller.ok(ReplaceNode{.node = NodeId(1), .by = NodeId(7)}).plan;
   EXPECT_EQ(controller.refused(ReplaceNode{.node = NodeId(2), .by = NodeId(7)}), ErrorCode::kPrecondition);

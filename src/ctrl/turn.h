@@ -54,6 +54,8 @@ class Turn {
   void commit();
 
   PlanId begun;
+  NodeId added;    // AddNode: the node
+  GroupId joined;  // Join: the last of the new groups
   std::string note;
 
  private:
@@ -77,6 +79,7 @@ Status on(Turn& turn, const CreateKeyspace& command);
 Status on(Turn& turn, const DropKeyspace& command);
 Status on(Turn& turn, const SetReplication& command);
 Status on(Turn& turn, const AddNode& command);
+Status on(Turn& turn, const AnnounceNode& command);
 Status on(Turn& turn, const DrainNode& command);
 Status on(Turn& turn, const RemoveNode& command);
 Status on(Turn& turn, const ReplaceNode& command);

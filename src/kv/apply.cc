@@ -2,6 +2,7 @@
 // expiry.
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -61,12 +62,8 @@ Status StateMachine::apply_command(const api::Command& command, Version version,
                         [&](const api::SetRange& c) { return apply_set_range(c, version, result); },
                         [&](const api::SetExpiry& c) { return apply_set_expiry(c, version, result); },
                         [&](const api::Copy& c) { return apply_copy(c, version, result); },
-                        [&](const api::DeleteAll&) {
-                          result.integer = static_cast<int64_t>(draft_.count());
-                          result.applied = true;
-                          draft_.erase_all_data();
-                          return Status();
-                        },
+                        [&](const api::DeleteAll&) { return apply_delete_range({}, {}, version, result); },
+                        [&](const api::DeleteRange& c) { return apply_delete_range(c.start, c.end, version, result); },
                         [&](const api::ExpireDue& c) { return apply_expire_due(c, version, result); },
                         [&](const api::PutMeta& c) {
                           const std::string name = std::string(kMetaPrefix) + std::string(c.name);
@@ -79,6 +76,8 @@ Status StateMachine::apply_command(const api::Command& command, Version version,
                           result.applied = true;
                           return Status();
                         },
+                        [&](const api::Control& c) { return apply_control(c, result); },
+                        [&](const api::ShardChange& c) { return apply_shard_change(c, version, result); },
                         [&](const api::OpenSession& c) {
                           sessions_.open(draft_, c.client, version);
                           result.applied = true;
@@ -91,6 +90,13 @@ Status StateMachine::apply_command(const api::Command& command, Version version,
                         },
                     },
                     command);
+}
+
+Status StateMachine::apply_control(const api::Control& command, api::CommandResult& result) {
+  if (rider_ != nullptr) return rider_->apply(draft_, command, result);
+  result.code = ErrorCode::kPrecondition;
+  result.value = "this group has no controller";
+  return {};
 }
 
 Result<StateMachine::Current> StateMachine::current(std::string_view encoded_key, Version version) {
@@ -298,11 +304,46 @@ Status StateMachine::apply_copy(const api::Copy& command, Version version, api::
 Status StateMachine::apply_expire_due(const api::ExpireDue& command, Version version, api::CommandResult& result) {
   key_.clear();
   api::append_encoded_key(key_, command.key);
+  if (!serves(key_)) {
+    FLUX_PROBE("a key is due whose shard has gone");
+    return {};
+  }
   FLUX_TRY(const Current now, current(key_, version));
   // The key may have been written again, or given another deadline, since the leader looked.
   if (!now.stored || now.live || now.stored->deadline != command.deadline) return {};
   draft_.erase(key_, *now.stored);
   result.applied = true;
+  return {};
+}
+
+// What is served of the range.
+Status StateMachine::apply_delete_range(std::string_view low, std::string_view high, Version version,
+                                        api::CommandResult& result) {
+  result.applied = true;
+  const std::span<const ShardInfo> shards = shards_.all();
+  const bool everything =
+      low.empty() && high.empty() &&
+      std::all_of(shards.begin(), shards.end(), [](const ShardInfo& info) { return info.served(); });
+  if (everything) {
+    result.integer = static_cast<int64_t>(draft_.count());
+    draft_.erase_all_data();
+  }
+  if (sharding_ == Sharding::kOff && !everything) {
+    FLUX_TRY(const uint64_t erased, draft_.erase_data(low, high));
+    result.integer = static_cast<int64_t>(erased);
+  }
+  for (const ShardInfo& shard : shards) {
+    const bool outside = (!high.empty() && shard.start >= high) || (!shard.end.empty() && shard.end <= low);
+    if (!shard.served() || outside) continue;
+    if (!everything) {
+      FLUX_PROBE("a part of what a group serves is erased");
+      const std::string_view from = std::max<std::string_view>(shard.start, low);
+      const std::string_view to = high.empty() || (!shard.end.empty() && shard.end < high) ? shard.end : high;
+      FLUX_TRY(const uint64_t erased, draft_.erase_data(from, to));
+      result.integer += static_cast<int64_t>(erased);
+    }
+    if (shard.feed && shard.feed_epoch < version) shards_.renumber_feed(draft_, shard.shard, version);
+  }
   return {};
 }
 

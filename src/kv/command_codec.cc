@@ -30,6 +30,9 @@ enum class Op : uint8_t {
   kPutMeta = 11,
   kOpenSession = 12,
   kCloseSession = 13,
+  kControl = 14,
+  kShardChange = 15,
+  kDeleteRange = 16,
 };
 
 Status check_key(std::string_view key) {
@@ -50,32 +53,37 @@ Status check_key_value(std::string_view key, std::string_view value) {
 }
 
 Status check_limits(const api::Command& command) {
-  return std::visit(Overloaded{
-                        [](const api::Put& c) { return check_key_value(c.key, c.value); },
-                        [](const api::Delete& c) { return check_key(c.key); },
-                        [](const api::Increment& c) { return check_key(c.key); },
-                        [](const api::IncrementFloat& c) { return check_key_value(c.key, c.delta); },
-                        [](const api::Append& c) { return check_key_value(c.key, c.value); },
-                        [](const api::SetRange& c) {
-                          if (c.offset > api::kValueBytesMax) {
-                            return Status(ErrorCode::kTooLarge,
-                                          fmt::format("offset {} is over the largest value of {} bytes", c.offset,
-                                                      api::kValueBytesMax));
-                          }
-                          return check_key_value(c.key, c.value);
-                        },
-                        [](const api::SetExpiry& c) { return check_key(c.key); },
-                        [](const api::Copy& c) {
-                          FLUX_RETURN_IF_ERROR(check_key(c.source));
-                          return check_key(c.destination);
-                        },
-                        [](const api::DeleteAll&) { return Status(); },
-                        [](const api::ExpireDue& c) { return check_key(c.key); },
-                        [](const api::PutMeta& c) { return check_key_value(c.name, c.value); },
-                        [](const api::OpenSession&) { return Status(); },
-                        [](const api::CloseSession&) { return Status(); },
-                    },
-                    command);
+  return std::visit(
+      Overloaded{
+          [](const api::Put& c) { return check_key_value(c.key, c.value); },
+          [](const api::Delete& c) { return check_key(c.key); },
+          [](const api::Increment& c) { return check_key(c.key); },
+          [](const api::IncrementFloat& c) { return check_key_value(c.key, c.delta); },
+          [](const api::Append& c) { return check_key_value(c.key, c.value); },
+          [](const api::SetRange& c) {
+            if (c.offset > api::kValueBytesMax) {
+              return Status(ErrorCode::kTooLarge, fmt::format("offset {} is over the largest value of {} bytes",
+                                                              c.offset, api::kValueBytesMax));
+            }
+            return check_key_value(c.key, c.value);
+          },
+          [](const api::SetExpiry& c) { return check_key(c.key); },
+          [](const api::Copy& c) {
+            FLUX_RETURN_IF_ERROR(check_key(c.source));
+            return check_key(c.destination);
+          },
+          [](const api::DeleteAll&) { return Status(); },
+          [](const api::DeleteRange& c) {
+            FLUX_RETURN_IF_ERROR(check_key(c.start));
+            return check_key(c.end);
+          },
+          [](const api::ExpireDue& c) { return check_key(c.key); },
+          [](const api::PutMeta& c) { return check_key_value(c.name, c.value); },
+          [](const api::OpenSession&) { return Status(); }, [](const api::CloseSession&) { return Status(); },
+          [](const api::Control& c) { return check_value(c.bytes); },
+          [](const api::ShardChange&) { return Status(); },  // a value with its cursors
+      },
+      command);
 }
 
 void encode_expiry(Encoder& encoder, const api::Expiry& expiry) {
@@ -165,6 +173,11 @@ void encode_command(Encoder& e, const api::Command& command) {
                    e.u8(c.remove_source);
                  },
                  [&](const api::DeleteAll&) { op(Op::kDeleteAll); },
+                 [&](const api::DeleteRange& c) {
+                   op(Op::kDeleteRange);
+                   e.bytes(c.start);
+                   e.bytes(c.end);
+                 },
                  [&](const api::ExpireDue& c) {
                    op(Op::kExpireDue);
                    e.bytes(c.key);
@@ -182,6 +195,14 @@ void encode_command(Encoder& e, const api::Command& command) {
                  [&](const api::CloseSession& c) {
                    op(Op::kCloseSession);
                    e.u64(c.client);
+                 },
+                 [&](const api::Control& c) {
+                   op(Op::kControl);
+                   e.bytes(c.bytes);
+                 },
+                 [&](const api::ShardChange& c) {
+                   op(Op::kShardChange);
+                   e.bytes(c.bytes);
                  },
              },
              command);
@@ -260,6 +281,13 @@ Status decode_command(Decoder& d, api::Command& command) {
     case Op::kDeleteAll:
       command = api::DeleteAll{};
       return {};
+    case Op::kDeleteRange: {
+      api::DeleteRange c;
+      c.start = d.bytes();
+      c.end = d.bytes();
+      command = c;
+      return {};
+    }
     case Op::kExpireDue: {
       api::ExpireDue c;
       c.key = d.bytes();
@@ -279,6 +307,12 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     case Op::kCloseSession:
       command = api::CloseSession{.client = d.u64()};
+      return {};
+    case Op::kControl:
+      command = api::Control{.bytes = d.bytes()};
+      return {};
+    case Op::kShardChange:
+      command = api::ShardChange{.bytes = d.bytes()};
       return {};
   }
   return Status(ErrorCode::kUnsupported,
@@ -360,19 +394,24 @@ Status append_request(std::string& out, const api::WriteRequest& request) {
 bool erases_only(std::span<const api::Command> commands) {
   return std::all_of(commands.begin(), commands.end(), [](const api::Command& command) {
     return std::holds_alternative<api::Delete>(command) || std::holds_alternative<api::DeleteAll>(command) ||
-           std::holds_alternative<api::ExpireDue>(command) || std::holds_alternative<api::CloseSession>(command) ||
-           std::holds_alternative<api::PutMeta>(command);
+           std::holds_alternative<api::DeleteRange>(command) || std::holds_alternative<api::ExpireDue>(command) ||
+           std::holds_alternative<api::CloseSession>(command) || std::holds_alternative<api::PutMeta>(command) ||
+           std::holds_alternative<api::Control>(command) || std::holds_alternative<api::ShardChange>(command);
   });
 }
 
-Result<bool> check_request(std::string_view bytes) {
+Status decode_one_request(std::string_view bytes, DecodedRequest& request) {
   Decoder decoder(bytes);
   const uint32_t size = decoder.u32();
   if (!decoder.ok() || size != decoder.remaining()) {
     return Status(ErrorCode::kCorruption, "a forwarded request has the wrong size");
   }
+  return decode_request(decoder.raw(size), request);
+}
+
+Result<bool> check_request(std::string_view bytes) {
   DecodedRequest request;
-  FLUX_RETURN_IF_ERROR(decode_request(decoder.raw(size), request));
+  FLUX_RETURN_IF_ERROR(decode_one_request(bytes, request));
   for (const api::Command& command : request.commands) FLUX_RETURN_IF_ERROR(check_limits(command));
   return erases_only(request.commands);
 }

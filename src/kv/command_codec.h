@@ -37,8 +37,11 @@ struct DecodedRequest {
   std::vector<api::Command> commands;
 };
 
-// Whether a request only makes room, and so passes a memory ceiling.
+// Whether a request only makes room, or is the system's own, and so passes a memory ceiling.
 bool erases_only(std::span<const api::Command> commands);
+
+// Reads what one append_request() has written. kCorruption or kUnsupported.
+Status decode_one_request(std::string_view bytes, DecodedRequest& request);
 
 // For requests that other nodes forward: an error unless `bytes` are exactly one well-formed request within the limits.
 // The value is what erases_only() says of it.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kv/shards.h"
+
 namespace flux::kv {
 
 using engine::Existed;
@@ -38,12 +40,14 @@ void Draft::store(std::string_view encoded_key, const Record& record, const std:
   append_record(bytes, record);
   batch_.put(Family::kData, encoded_key, bytes, old ? Existed::kYes : Existed::kNo);
   if (!old) ++count_delta_;
+  if (shards_ != nullptr && shards_->any_feed()) shards_->on_change(*this, encoded_key);
 }
 
 void Draft::erase(std::string_view encoded_key, const Record& old) {
   if (old.deadline) batch_.erase(Family::kExpiry, expiry_key(*old.deadline, encoded_key));
   batch_.erase(Family::kData, encoded_key, Existed::kYes);
   --count_delta_;
+  if (shards_ != nullptr && shards_->any_feed()) shards_->on_change(*this, encoded_key);
 }
 
 void Draft::erase_all_data() {
@@ -51,6 +55,21 @@ void Draft::erase_all_data() {
   batch_.erase_range(Family::kExpiry, {}, {});
   all_erased_ = true;
   count_delta_ = 0;
+}
+
+Result<uint64_t> Draft::erase_data(std::string_view low, std::string_view high) {
+  uint64_t erased = 0;
+  Walk walk(*this, low, high);
+  std::string key;
+  Record record;
+  for (;; ++erased) {
+    FLUX_TRY(const bool more, walk.next(key, record));
+    if (!more) break;
+    if (record.deadline) batch_.erase(Family::kExpiry, expiry_key(*record.deadline, key));
+  }
+  batch_.erase_range(Family::kData, low, high);
+  count_delta_ -= static_cast<int64_t>(erased);
+  return erased;
 }
 
 uint64_t Draft::count() const {
@@ -69,6 +88,33 @@ Result<std::optional<std::string>> Draft::get_raw(Family family, std::string_vie
   FLUX_TRY(const bool exists, engine_.get(family, key, value));
   if (!exists) return std::optional<std::string>();
   return std::optional<std::string>(value.view());
+}
+
+Draft::Walk::Walk(Draft& draft, std::string_view low, std::string_view high)
+    : draft_(draft), stored_(draft.engine_.iterate(Family::kData, low, high)) {
+  for (size_t i = 0; i < draft.batch_.size(); ++i) {
+    const engine::Batch::Change change = draft.batch_.change(i);
+    const bool put = change.kind == engine::Batch::Kind::kPut && change.family == Family::kData;
+    if (put && change.key >= low && (high.empty() || change.key < high)) fresh_.emplace(change.key);
+  }
+}
+
+Result<bool> Draft::Walk::next(std::string& encoded_key, Record& record) {
+  while (stored_->valid() || !fresh_.empty()) {
+    if (!stored_->valid() || (!fresh_.empty() && *fresh_.begin() < stored_->key())) {
+      encoded_key = std::move(fresh_.extract(fresh_.begin()).value());
+    } else {
+      encoded_key = stored_->key();
+      fresh_.erase(encoded_key);
+      stored_->next();
+    }
+    FLUX_TRY(const std::optional<Record> found, draft_.find(encoded_key));
+    if (!found) continue;  // the round has erased it
+    record = *found;
+    return true;
+  }
+  FLUX_RETURN_IF_ERROR(stored_->status());
+  return false;
 }
 
 Status Draft::write() {

@@ -10,13 +10,19 @@ namespace flux::kv {
 
 using engine::Family;
 
+namespace {
+
+Status not_served() { return Status(ErrorCode::kWrongShard, "the group does not serve all that is asked for"); }
+
+}  // namespace
+
 void StateMachine::read(const api::ReadRequest& request, WallMillis wall, Rng& rng, ReadOutcome& outcome) {
   FLUX_CHECK(!uncommitted_);
   outcome = {};
   std::visit(Overloaded{
                  [&](const api::GetRequest& get) { read_get(get, wall, outcome); },
                  [&](const api::ScanRequest& scan) { read_scan(scan, wall, outcome); },
-                 [&](const api::CountRequest&) { outcome.count = engine_.count(); },
+                 [&](const api::CountRequest&) { outcome.count = count_served(); },
                  [&](const api::RandomKeyRequest&) { read_random(wall, rng, outcome); },
              },
              request.what);
@@ -28,12 +34,38 @@ bool StateMachine::visible(const Record& record, std::string_view key, WallMilli
   return true;
 }
 
+std::vector<std::pair<std::string, std::string>> StateMachine::served_parts(std::string_view low,
+                                                                            std::string_view high) const {
+  std::vector<std::pair<std::string, std::string>> parts;
+  if (!sharded()) parts.emplace_back(low, high);
+  for (const ShardInfo& shard : shards_.all()) {
+    const std::string_view from = std::max(low, std::string_view(shard.start));
+    const bool open = shard.end.empty() || (!high.empty() && high < shard.end);
+    const std::string_view to = open ? high : std::string_view(shard.end);
+    if (shard.served() && (to.empty() || from < to)) parts.emplace_back(from, to);
+  }
+  return parts;
+}
+
+uint64_t StateMachine::count_served() const {
+  uint64_t count = engine_.count();
+  for (const ShardInfo& shard : shards_.all()) {
+    if (shard.served()) continue;
+    count -= std::min(count, engine_.approximate_count(Family::kData, shard.start, shard.end));
+  }
+  return count;
+}
+
 void StateMachine::read_get(const api::GetRequest& request, WallMillis wall, ReadOutcome& outcome) {
   outcome.lookup_keys.reserve(request.keys.size());
   outcome.lookups.resize(request.keys.size());
   outcome.items.resize(request.keys.size());
   for (size_t i = 0; i < request.keys.size(); ++i) {
     outcome.lookup_keys.push_back(api::encoded_key(request.keys[i]));
+    if (sharded() && !shards_.use(outcome.lookup_keys.back())) {
+      outcome.status = not_served();
+      return;
+    }
     outcome.lookups[i].key = outcome.lookup_keys.back();
   }
   outcome.status = engine_.multi_get(outcome.lookups);
@@ -55,6 +87,11 @@ void StateMachine::read_scan(const api::ScanRequest& request, WallMillis wall, R
   const size_t keys_max = std::clamp<size_t>(request.keys_max, 1, api::kScanKeysMax);
   std::string low(request.start);
   if (request.after_start) low.push_back('\0');  // the least key above it
+  if (!serves(low, request.end)) {
+    outcome.status = not_served();
+    return;
+  }
+  if (sharded()) shards_.use(low);
   auto it = engine_.iterate(Family::kData, low, request.end);
   outcome.copies.reserve(keys_max * 2);
   // Expired keys count towards the page too, so that one call does a bounded amount of work.
@@ -84,7 +121,9 @@ void StateMachine::read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome) 
   // From a random place to the end, then from the beginning: the first live key.
   const std::string start = api::slot_start(static_cast<uint16_t>(rng.below(api::kSlotCount)));
   outcome.copies.reserve(1);
-  for (const auto& [low, high] : {std::pair<std::string, std::string>(start, ""), {"", start}}) {
+  auto parts = served_parts(start, "");
+  for (auto& part : served_parts("", start)) parts.push_back(std::move(part));
+  for (const auto& [low, high] : parts) {
     auto it = engine_.iterate(Family::kData, low, high);
     for (; it->valid(); it->next()) {
       const Result<Record> record = read_record(it->value());

@@ -6,6 +6,7 @@
 //   kMeta    "applied"  index (8) | term (8) | last version (8)
 //            "meta/" name   a record of api::PutMeta
 //            "system/" name a value of the group's own (its membership)
+//            "config", "shard/" id: which shards the group has (kv/shards.h)
 //
 // Integers are little-endian but where noted. Versions and deadlines end up in snapshots: the layout never changes
 // without a new flag.

@@ -114,12 +114,55 @@ void Sessions::finish(Draft& draft, const api::SessionRef& ref, Version now, con
   }
   draft.put_raw(Family::kSession, reply_key(ref.client, ref.sequence), encoded);
   session.kept.insert(ref.sequence);
+  keep_window(draft, ref.client, session);
+  touch(draft, ref.client, session, now);
+}
+
+Result<std::optional<uint64_t>> Sessions::read(engine::Engine& engine, uint64_t client, size_t bytes_max,
+                                               std::vector<MovedSession>& out) const {
+  size_t bytes = 0;
+  for (auto it = by_client_.lower_bound(client); it != by_client_.end(); ++it) {
+    MovedSession moved{.client = it->first, .last_use = it->second.last_use, .low = it->second.low, .replies = {}};
+    bytes += 32;
+    for (const uint64_t sequence : it->second.kept) {
+      engine::PinnedValue value;
+      FLUX_TRY(const bool found, engine.get(Family::kSession, reply_key(it->first, sequence), value));
+      if (!found) return Status(ErrorCode::kCorruption, "a kept session reply is missing");
+      bytes += value.size() + 8;
+      moved.replies.push_back({.sequence = sequence, .bytes = std::string(value.view())});
+    }
+    if (bytes > bytes_max && !out.empty()) return std::optional<uint64_t>(it->first);
+    out.push_back(std::move(moved));
+  }
+  return std::optional<uint64_t>();
+}
+
+void Sessions::merge(Draft& draft, const MovedSession& moved) {
+  const auto [it, is_new] = by_client_.try_emplace(moved.client);
+  Session& session = it->second;
+  if (is_new) by_use_.emplace(session.last_use, moved.client);
+  session.low = std::max(session.low, moved.low);
+  for (const MovedSession::Reply& reply : moved.replies) {
+    // Where both have one, they answered different requests of a client that counts per group; ours stays.
+    if (!session.kept.insert(reply.sequence).second) continue;
+    draft.put_raw(Family::kSession, reply_key(moved.client, reply.sequence), reply.bytes);
+  }
+  while (!session.kept.empty() && *session.kept.begin() <= session.low) {
+    FLUX_PROBE("a reply that moved here is older than what its session keeps");
+    draft.erase_raw(Family::kSession, reply_key(moved.client, *session.kept.begin()));
+    session.kept.erase(session.kept.begin());
+  }
+  keep_window(draft, moved.client, session);
+  touch(draft, moved.client, session, std::max(session.last_use, moved.last_use));
+  while (by_client_.size() > limits_.sessions_max) forget(draft, by_use_.begin()->second);
+}
+
+void Sessions::keep_window(Draft& draft, uint64_t client, Session& session) {
   while (session.kept.size() > limits_.window) {
     session.low = *session.kept.begin();
     session.kept.erase(session.kept.begin());
-    draft.erase_raw(Family::kSession, reply_key(ref.client, session.low));
+    draft.erase_raw(Family::kSession, reply_key(client, session.low));
   }
-  touch(draft, ref.client, session, now);
 }
 
 void Sessions::forget(Draft& draft, uint64_t client) {

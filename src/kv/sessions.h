@@ -15,6 +15,7 @@
 #include "api/kv_service.h"
 #include "api/limits.h"
 #include "kv/draft.h"
+#include "kv/shard_command.h"
 
 namespace flux::kv {
 
@@ -35,6 +36,14 @@ class Sessions {
   // Keeps the reply of a request that begin() let run, unless the request has ended its own session.
   void finish(Draft& draft, const api::SessionRef& ref, Version now, const api::WriteReply& reply);
 
+  // Sessions that move along with a shard. Appends those of clients from `client` on to `out`, at least one if there is
+  // any, at most `bytes_max`; the value is where to go on, none after the last. REQUIRES: `engine` holds all changes.
+  Result<std::optional<uint64_t>> read(engine::Engine& engine, uint64_t client, size_t bytes_max,
+                                       std::vector<MovedSession>& out) const;
+  // A request runs again nowhere where either side knows its reply, or has known it. REQUIRES: its last use is not
+  // after the log's clock.
+  void merge(Draft& draft, const MovedSession& moved);
+
   size_t size() const { return by_client_.size(); }
 
  private:
@@ -43,6 +52,7 @@ class Sessions {
     uint64_t low = 0;
     std::set<uint64_t> kept;  // sequences whose replies are stored
   };
+  void keep_window(Draft& draft, uint64_t client, Session& session);
   void forget(Draft& draft, uint64_t client);
   void touch(Draft& draft, uint64_t client, Session& session, Version now);
 

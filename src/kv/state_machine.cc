@@ -9,8 +9,14 @@ namespace flux::kv {
 
 using engine::Family;
 
-StateMachine::StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions)
-    : group_(group), engine_(engine), draft_(engine), sessions_(sessions) {}
+StateMachine::StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions, Rider* rider,
+                           Sharding sharding)
+    : group_(group),
+      sharding_(sharding),
+      engine_(engine),
+      rider_(rider),
+      draft_(engine, &shards_),
+      sessions_(sessions) {}
 
 Status StateMachine::load() {
   draft_.drop();
@@ -25,6 +31,8 @@ Status StateMachine::load() {
     applied_ = applied.id;
     last_version_ = applied.last_version;
   }
+  if (rider_ != nullptr) FLUX_RETURN_IF_ERROR(rider_->load(engine_));
+  if (sharded()) FLUX_RETURN_IF_ERROR(shards_.load(engine_));
   return sessions_.load(engine_);
 }
 
@@ -94,6 +102,11 @@ void StateMachine::prefetch(std::span<const DecodedRequest> requests) {
 }
 
 Status StateMachine::run(const DecodedRequest& request, Version version, api::WriteReply& reply) {
+  if (sharded()) {
+    // Before the session is asked: what a shard that has gone answered before is for its new owner to say.
+    reply.status = admit(request);
+    if (!reply.status.ok()) return {};
+  }
   const bool in_session = request.session.client != 0;
   if (in_session) {
     FLUX_TRY(const Sessions::Verdict verdict, sessions_.begin(draft_, request.session, version, reply));
@@ -109,6 +122,43 @@ Status StateMachine::run(const DecodedRequest& request, Version version, api::Wr
   }
   if (in_session) sessions_.finish(draft_, request.session, version, reply);
   return {};
+}
+
+Status StateMachine::admit(const DecodedRequest& request) {
+  for (const api::Command& command : request.commands) {
+    Status status = std::visit(
+        [&](const auto& each) {
+          using Each = std::decay_t<decltype(each)>;
+          if constexpr (std::is_same_v<Each, api::Copy>) {
+            FLUX_RETURN_IF_ERROR(admit_key(each.source));
+            return admit_key(each.destination);
+          } else if constexpr (std::is_same_v<Each, api::DeleteRange>) {
+            return admit_range(each.start, each.end);
+          } else if constexpr (std::is_same_v<Each, api::ShardChange>) {
+            if (request.commands.size() == 1) return Status();
+            return Status(ErrorCode::kInvalidArgument, "a change of shards stands alone in its request");
+          } else if constexpr (requires { each.key; } && !std::is_same_v<Each, api::ExpireDue>) {
+            return admit_key(each.key);
+          } else {
+            return Status();
+          }
+        },
+        command);
+    if (!status.ok()) return status;
+  }
+  return {};
+}
+
+Status StateMachine::admit_key(std::string_view key) {
+  key_.clear();
+  api::append_encoded_key(key_, key);
+  if (shards_.use(key_)) return {};
+  return Status(ErrorCode::kWrongShard, fmt::format("group {} does not serve the key's shard", group_));
+}
+
+Status StateMachine::admit_range(std::string_view low, std::string_view high) {
+  if (serves(low, high)) return {};
+  return Status(ErrorCode::kWrongShard, fmt::format("group {} does not serve all of the range", group_));
 }
 
 Result<bool> StateMachine::all_conditions_hold(const DecodedRequest& request, Version version) {
@@ -156,6 +206,7 @@ Result<std::vector<Overdue>> StateMachine::due(WallMillis wall, size_t keys_max)
   auto it = engine_.iterate(Family::kExpiry, {}, {});
   for (; it->valid(); it->next()) {
     FLUX_TRY(const ExpiryEntry entry, read_expiry_key(it->key()));
+    if (entry.deadline <= wall && !serves(entry.encoded_key)) continue;  // its owner's to expire
     if (entry.deadline > wall || found.size() == keys_max) {
       next_deadline_ = entry.deadline;
       break;

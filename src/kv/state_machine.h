@@ -19,7 +19,10 @@
 #include "engine/engine.h"
 #include "kv/command_codec.h"
 #include "kv/draft.h"
+#include "kv/rider.h"
 #include "kv/sessions.h"
+#include "kv/shard_command.h"
+#include "kv/shards.h"
 
 namespace flux::kv {
 
@@ -47,8 +50,10 @@ struct ReadOutcome {
 
 class StateMachine {
  public:
-  // `engine` must outlive it. Call load() before anything else.
-  StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions = {});
+  // `engine` and `rider` must outlive it; null: nothing rides here, and api::Control is refused. Call load() before
+  // anything else.
+  StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions = {}, Rider* rider = nullptr,
+               Sharding sharding = Sharding::kOff);
 
   // Reads where the engine stands: at start, and after the engine was loaded from a snapshot.
   Status load();
@@ -75,6 +80,23 @@ class StateMachine {
   // Whether an api::PutMeta was applied since the last call.
   bool take_meta_changed() { return std::exchange(meta_changed_, false); }
 
+  // --- Shards. With Sharding::kOff all keys are served and there is no table. ----------------------------------------
+  // The newest applied configuration.
+  ConfigNum config_num() const { return shards_.config_num(); }
+  // By start; their ranges do not overlap. Valid until the next apply() or load().
+  std::span<const ShardInfo> shards() const { return shards_.all(); }
+  bool serves(std::string_view encoded_key) const { return !sharded() || shards_.serves(encoded_key); }
+  // All of [low, high); an empty `high` is no bound.
+  bool serves(std::string_view low, std::string_view high) const { return !sharded() || shards_.serves(low, high); }
+  // Whether the next configuration may be applied: nothing is being handed over.
+  bool settled() const { return shards_.settled(); }
+  // Whether the table has changed since the last call, but for feeds growing; true after load().
+  bool take_shards_changed() { return shards_.take_changed(); }
+
+  // The next piece of a shard for whoever receives it. kNotFound: there is no such feed, or the frozen copy is released
+  // already. kUnavailable: this replica is behind what the receiver has seen. REQUIRES: !has_uncommitted().
+  Result<ShardChunk> export_chunk(const ExportRequest& request);
+
   // A value of the group's own that changes with an entry (its membership), written in the same batch as the entry's
   // effects; to be called between apply() of that entry and commit().
   void put_system(std::string_view name, std::string_view value);
@@ -97,6 +119,11 @@ class StateMachine {
   Status write_draft();
   Status run(const DecodedRequest& request, Version version, api::WriteReply& reply);
   Result<bool> all_conditions_hold(const DecodedRequest& request, Version version);
+  bool sharded() const { return sharding_ == Sharding::kOn; }
+  // Whether the request may run here, as far as shards decide it; counts its operations.
+  Status admit(const DecodedRequest& request);
+  Status admit_key(std::string_view key);
+  Status admit_range(std::string_view low, std::string_view high);
 
   // apply.cc: one function per command. An error is the engine's; what the user did wrong is in the result.
   Status apply_command(const api::Command& command, Version version, api::CommandResult& result);
@@ -108,7 +135,29 @@ class StateMachine {
   Status apply_set_range(const api::SetRange& command, Version version, api::CommandResult& result);
   Status apply_set_expiry(const api::SetExpiry& command, Version version, api::CommandResult& result);
   Status apply_copy(const api::Copy& command, Version version, api::CommandResult& result);
+  Status apply_control(const api::Control& command, api::CommandResult& result);
   Status apply_expire_due(const api::ExpireDue& command, Version version, api::CommandResult& result);
+  Status apply_delete_range(std::string_view low, std::string_view high, Version version, api::CommandResult& result);
+
+  // apply_shards.cc: one function per command, as above.
+  Status apply_shard_change(const api::ShardChange& change, Version version, api::CommandResult& result);
+  Status apply_shard(const ApplyConfig& command, Version version, api::CommandResult& result);
+  Status apply_shard(const BeginFeed& command, Version version, api::CommandResult& result);
+  Status apply_shard(const TrimFeed& command, Version version, api::CommandResult& result);
+  Status apply_shard(const EndFeed& command, Version version, api::CommandResult& result);
+  Status apply_shard(const BeginStaging& command, Version version, api::CommandResult& result);
+  Status apply_shard(const EndStaging& command, Version version, api::CommandResult& result);
+  Status apply_shard(const Import& command, Version version, api::CommandResult& result);
+  Status apply_shard(const Release& command, Version version, api::CommandResult& result);
+  Status apply_shard(const Confirm& command, Version version, api::CommandResult& result);
+  Status apply_shard(const EraseSome& command, Version version, api::CommandResult& result);
+  // Erases up to `keys_max` keys of the shard's range; whether none is left.
+  Result<bool> erase_piece(const ShardInfo& shard, size_t keys_max, api::CommandResult& result);
+  Status import_items(const ShardChunk& chunk);
+
+  // shard_export.cc
+  Status export_feed(const ShardInfo& shard, size_t bytes_max, size_t& bytes, ShardChunk& chunk);
+  Status export_records(const ShardInfo& shard, size_t bytes_max, size_t& bytes, ShardChunk& chunk);
 
   // What a key holds for the commands of a version.
   struct Current {
@@ -125,11 +174,17 @@ class StateMachine {
   void read_get(const api::GetRequest& request, WallMillis wall, ReadOutcome& outcome);
   void read_scan(const api::ScanRequest& request, WallMillis wall, ReadOutcome& outcome);
   void read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome);
+  // The parts of [low, high) that are served, in order.
+  std::vector<std::pair<std::string, std::string>> served_parts(std::string_view low, std::string_view high) const;
+  uint64_t count_served() const;
   // Whether the record is to be shown; notes it in `outcome` if only the wall clock says it is overdue.
   bool visible(const Record& record, std::string_view key, WallMillis wall, ReadOutcome& outcome) const;
 
   const GroupId group_;
+  const Sharding sharding_;
   engine::Engine& engine_;
+  Rider* const rider_;
+  Shards shards_;
   Draft draft_;
   Sessions sessions_;
   // Requests that are decoded and brought closer together before they run; reused, as their memory is.

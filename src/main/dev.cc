@@ -26,6 +26,7 @@ Result<ServerOptions> options_of(const DevOptions& dev, size_t i, const std::str
   settings.set_flag("listen-http", local(dev.http_port, i));
   settings.set_flag("listen-peer", local(dev.peer_port, i));
   settings.set_flag("initial-cluster", initial_cluster);
+  settings.set_flag("groups", std::to_string(dev.groups));
   settings.set_flag("log-level", dev.log_level);
   return server_options(settings);
 }
@@ -35,6 +36,9 @@ Result<ServerOptions> options_of(const DevOptions& dev, size_t i, const std::str
 void add_dev_flags(CLI::App& command, DevOptions& options) {
   command.add_option("--nodes", options.nodes, "How many nodes")->check(CLI::Range(1, 9))->capture_default_str();
   command.add_option("--data-dir", options.data_dir, "Where they keep their data; kept when they stop")
+      ->capture_default_str();
+  command.add_option("--groups", options.groups, "Raft groups that share the keys; 0: one for each node and copy")
+      ->check(CLI::Range(0, 1000))
       ->capture_default_str();
   command.add_option("--engine", options.engine, "memory or rocksdb")->capture_default_str();
   command.add_option("--resp-port", options.resp_port, "RESP port of the first node; the others follow")

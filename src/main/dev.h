@@ -10,6 +10,7 @@ namespace flux::main {
 
 struct DevOptions {
   size_t nodes = 3;
+  uint32_t groups = 0;
   std::string data_dir = "fluxkv-dev";
   std::string engine = "memory";
   uint16_t resp_port = 6379;

@@ -31,6 +31,9 @@ int main_of(int argc, char** argv) {
   app.fallthrough();
   Run run;
   add_status_commands(app, common, run);
+  add_cluster_commands(app, common, run);
+  add_shard_commands(app, common, run);
+  add_plan_commands(app, common, run);
   add_data_commands(app, common, run);
   add_wal_commands(app, run);
   add_bench_command(app, common, run);

@@ -101,6 +101,7 @@ std::vector<Setting> visible_settings(const ProcessOptions& options, node::Node&
       fixed("appendfsync", std::string(to_string(options.node.fsync))),
       fixed("appendonly", "yes"),
       fixed("bind", options.listen_resp.host),
+      fixed("cluster-enabled", options.resp_cluster ? "yes" : "no"),
       fixed("databases", "1"),
       fixed("dir", options.node.data_dir),
       log_level(),

@@ -133,7 +133,8 @@ Status NodeProcess::open_doors(const ProcessOptions& options) {
                                            {.listen = options.listen_resp,
                                             .connections_max = options.connections_max,
                                             .settings = visible_settings(
-                                                options, *node_, [this]() -> server::resp::Door& { return *resp_; })}));
+                                                options, *node_, [this]() -> server::resp::Door& { return *resp_; }),
+                                            .owners = options.resp_cluster ? &node_->slot_owners() : nullptr}));
   FLUX_TRY(http_, server::http::Door::open(network_, *loops_.front(), node_->admin(0),
                                            {.listen = options.listen_http,
                                             .extra_metrics = [this](std::vector<prometheus::MetricFamily>& families) {

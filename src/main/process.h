@@ -25,6 +25,7 @@ struct ProcessOptions {
   // Nodes to ask for an identity, for a node that was added to a running cluster.
   std::vector<env::Address> join;
   size_t connections_max = 10'000;
+  bool resp_cluster = false;  // RESP clients are sent to leaders
   bool sync_inline = false;
 };
 

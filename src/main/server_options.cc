@@ -77,8 +77,14 @@ std::vector<Setting> server_settings() {
       {"advertise-http", "HOST:PORT", "Where operators reach this node, if not at --listen-http", ""},
       {"initial-cluster", "N1=H:P,N2=H:P,...",
        "Names and peer addresses of a new cluster's nodes, the same on all of them; without it a cluster of one", ""},
-      {"join", "HOST:PORT,...", "Peer addresses of a running cluster this node was added to with 'fluxctl member add'",
+      {"join", "HOST:PORT,...", "Peer addresses of a running cluster this node was added to with 'fluxctl node add'",
        ""},
+      {"groups", "N",
+       "A new cluster's Raft groups, among which its keys are spread; 0 is as many as keep every worker of every node "
+       "busy",
+       "0"},
+      {"replication", "N", "Copies of each key in a new cluster; 0 is one on every node, 5 at most", "0"},
+      {"shards", "N", "Shards that a new cluster's keys are cut into; 0 is 16 for each group", "0"},
       {"engine", "memory|rocksdb", "Where data lives: in memory, or on disk in RocksDB", "memory"},
       {"fsync", "always|everysec|no",
        "When a write counts as kept; everysec and no may lose acknowledged writes in a power cut", "always"},
@@ -90,6 +96,9 @@ std::vector<Setting> server_settings() {
       {"sync-thread", "yes|no", "Sync the log on a thread of its own, so that reads never wait for the disk", "yes"},
       {"max-memory", "SIZE", "Refuse writes above this much memory; 0 is no ceiling", "0"},
       {"max-clients", "N", "Open RESP connections", "10000"},
+      {"resp-cluster", "yes|no",
+       "Act as a node of Redis Cluster: send clients to the leader of a key's group (MOVED) instead of passing on",
+       "no"},
       {"request-timeout", "TIME", "How long a request waits for a leader or an answer", "5s"},
       {"heartbeat-interval", "TIME", "How often a leader speaks to its followers", "50ms"},
       {"election-timeout", "TIME", "Silence after which followers elect a new leader, at least; at most twice this",
@@ -144,10 +153,18 @@ Result<ServerOptions> server_options(const Settings& settings) {
   FLUX_TRY(const uint64_t drift, settings.number("clock-drift-ppm", 1, 200'000));
   node.clock_drift_ppm_max = static_cast<uint32_t>(drift);
   FLUX_TRY(options.process.workers, settings.number("workers", 1, 256));
+  node.cores = static_cast<uint32_t>(options.process.workers);
+  FLUX_TRY(const uint64_t groups, settings.number("groups", 0, 1'000));
+  FLUX_TRY(const uint64_t replication, settings.number("replication", 0, 9));
+  FLUX_TRY(const uint64_t shards, settings.number("shards", 0, 16'384));
+  node.groups = static_cast<uint32_t>(groups);
+  node.replication = static_cast<uint32_t>(replication);
+  node.shards = static_cast<uint32_t>(shards);
   FLUX_TRY(const bool sync_thread, settings.boolean("sync-thread"));
   options.process.sync_inline = !sync_thread;
   FLUX_TRY(node.memory_bytes_max, settings.bytes("max-memory"));
   FLUX_TRY(options.process.connections_max, settings.number("max-clients", 1, 1'000'000));
+  FLUX_TRY(options.process.resp_cluster, settings.boolean("resp-cluster"));
   FLUX_TRY(node.request_timeout, settings.duration("request-timeout", Millis(10), Millis(600'000)));
   FLUX_TRY(node.heartbeat_interval, settings.duration("heartbeat-interval", Millis(1), Millis(60'000)));
   FLUX_TRY(node.election_timeout_min, settings.duration("election-timeout", Millis(10), Millis(600'000)));

@@ -219,6 +219,7 @@ TEST(Values, yes_and_no) {
   for (const char* yes : {"yes", "true"}) EXPECT_TRUE(with("sync-thread", yes).boolean("sync-thread").value());
   for (const char* no : {"no", "false"}) EXPECT_FALSE(with("sync-thread", no).boolean("sync-thread").value());
   for (const char* bad : {"", "1", "Yes", "on"}) EXPECT_THAT(problem("sync-thread", bad), HasSubstr("yes or no"));
+  EXPECT_THAT(problem("resp-cluster", "maybe"), AllOf(HasSubstr("--resp-cluster"), HasSubstr("yes or no")));
 }
 
 // --- A server's options ----------------------------------------------------------------------------------------------
@@ -229,6 +230,8 @@ TEST(ServerOptions, the_defaults_are_a_server) {
   EXPECT_EQ(options.process.node.fsync, node::FsyncMode::kAlways);
   EXPECT_EQ(options.process.node.read_consistency, api::Consistency::kLinearizable);
   EXPECT_EQ(options.process.node.election_timeout_max, 2 * options.process.node.election_timeout_min);
+  EXPECT_FALSE(options.process.resp_cluster);
+  EXPECT_TRUE(server_options(with("resp-cluster", "yes")).value().process.resp_cluster);
 }
 
 TEST(ServerOptions, each_choice_names_what_is_allowed) {

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "kv/command_codec.h"
+#include "node/cluster_view.h"
 #include "node/node_impl.h"
 #include "node/version.h"
 
@@ -56,13 +56,41 @@ class LoopAdminService final : public api::AdminService {
     });
   }
 
-  void change_member(api::MemberChange change, api::AdminDone done) override {
-    run({.kind = AdminCall::Kind::kChangeMember, .group = kDataGroup, .target = {}, .change = std::move(change)},
-        std::move(done));
+  void cluster(ConfigNum num, api::ClusterDone done) override {
+    on_control_loop([this, num, done = std::move(done)]() mutable {
+      const Controller& controller = node_.controller();
+      const Chart& chart = *controller.chart();
+      Result<ctrl::Config> older = Status(ErrorCode::kNotFound, "");
+      const bool newest = num == ConfigNum(0) || num == chart.config->num;
+      if (!newest) {
+        older = controller.state().history.query(num);
+        if (!older.ok()) return back(std::move(done), Result<api::ClusterView>(older.status()));
+      }
+      auto view = std::make_shared<api::ClusterView>(node::describe(newest ? *chart.config : *older, chart));
+      if (!newest) return back(std::move(done), Result<api::ClusterView>(std::move(*view)));
+      // What only those who have replicas know.
+      loop_.post([this, view, done = std::move(done)]() mutable { measure(0, view, std::move(done)); });
+    });
+  }
+
+  void change_cluster(api::ClusterChange change, api::ClusterReplyDone done) override {
+    on_control_loop([this, change = std::move(change), done = std::move(done)]() mutable {
+      const Result<ctrl::Command> command = to_command(change, *node_.controller().chart());
+      if (!command.ok()) return back(std::move(done), api::ClusterReply{.status = command.status()});
+      const auto* removal = std::get_if<ctrl::RemoveNode>(&command->body);
+      const NodeId leaves = removal != nullptr ? removal->node : kNobody;
+      node_.controller().submit(*command, [this, leaves, done = std::move(done)](ctrl::Outcome outcome) mutable {
+        const bool ok = outcome.status.ok();
+        api::ClusterReply reply = to_reply(std::move(outcome));
+        if (!ok || leaves == kNobody) return back(std::move(done), std::move(reply));
+        const MonoTime until = node_.owner(kControlGroup).loop().now() + node_.options().request_timeout;
+        await_left(leaves, until, std::move(reply), std::move(done));
+      });
+    });
   }
 
   void transfer_leader(GroupId group, NodeId target, api::AdminDone done) override {
-    run({.kind = AdminCall::Kind::kTransfer, .group = group, .target = target, .change = {}}, std::move(done));
+    run({.group = group, .target = target}, std::move(done));
   }
 
  private:
@@ -88,7 +116,7 @@ class LoopAdminService final : public api::AdminService {
     }
     if (node_.admission().log_full()) status.warnings.emplace_back("no space left on the disk of the log");
     if (node_.admission().over_memory()) status.warnings.emplace_back("memory is over its ceiling: writes are refused");
-    status.config_num = ConfigNum(1);
+    status.config_num = node_.worker(index()).chart()->config->num;
     status.nodes = node_.directory().all();
     status.memory_used_bytes = node_.admission().memory_used();
     status.memory_max_bytes = node_.admission().memory_bytes_max();
@@ -110,8 +138,73 @@ class LoopAdminService final : public api::AdminService {
     target.post(std::move(visit));
   }
 
+  void on_control_loop(env::Task task) {
+    env::Loop& there = node_.owner(kControlGroup).loop();
+    there.post(std::move(task));
+  }
+  // A node that is removed must not be stopped as long as the controller needs its vote: whoever removed it is answered
+  // when it does no longer. On the control loop.
+  void await_left(NodeId node, MonoTime until, api::ClusterReply reply, api::ClusterReplyDone done) {
+    Worker& worker = node_.owner(kControlGroup);
+    const raft::Core& core = worker.find(kControlGroup)->core();
+    const bool left = !core.membership().contains(node) && core.membership_index() <= core.commit_index();
+    if (!left && worker.loop().now() < until) {
+      worker.loop().call_after(node_.options().heartbeat_interval,
+                               [this, node, until, reply = std::move(reply), done = std::move(done)]() mutable {
+                                 await_left(node, until, std::move(reply), std::move(done));
+                               });
+      return;
+    }
+    if (!left) {
+      reply.note = fmt::format(
+          "the controller still counts on node {}: keep it running until 'fluxctl group list' shows "
+          "group 0 without it",
+          node);
+    }
+    back(std::move(done), std::move(reply));
+  }
+  // Gives an answer on this service's loop.
+  template <typename Done, typename Answer>
+  void back(Done done, Answer answer) {
+    loop_.post([done = std::move(done), answer = std::move(answer)]() mutable { done(std::move(answer)); });
+  }
+  // Visits the workers from `next` on, as gather() does.
+  void measure(size_t next, std::shared_ptr<api::ClusterView> view, api::ClusterDone done) {
+    if (next == node_.workers()) return back(std::move(done), Result<api::ClusterView>(std::move(*view)));
+    Worker& worker = node_.worker(next);
+    worker.loop().post([this, &worker, next, view, done = std::move(done)]() mutable {
+      for (const auto& [id, group] : worker.groups()) add_measures(*group, *view);
+      measure(next + 1, std::move(view), std::move(done));
+    });
+  }
+  static void add_measures(Group& group, api::ClusterView& view) {
+    const api::GroupStatus status = group.status();
+    if (group.id() == kControlGroup) {
+      view.groups.insert(view.groups.begin(), {.id = group.id(),
+                                               .state = "serving",
+                                               .voters = status.voters,
+                                               .learners = status.learners,
+                                               .leader = status.leader});
+      return;
+    }
+    for (api::GroupView& each : view.groups) {
+      if (each.id == group.id()) each.leader = status.leader;
+    }
+    const auto table = group.state_machine().shards();
+    for (api::ShardView& shard : view.shards) {
+      if (shard.group != group.id()) continue;
+      const auto found =
+          std::find_if(table.begin(), table.end(), [&](const kv::ShardInfo& info) { return info.shard == shard.id; });
+      if (found == table.end()) continue;
+      shard.state = std::string(kv::to_string(found->state));
+      shard.keys = group.engine().approximate_count(engine::Family::kData, shard.start, shard.end);
+      shard.bytes = group.engine().approximate_bytes(engine::Family::kData, shard.start, shard.end);
+      shard.operations_per_second = group.operations_per_second(shard.id);
+    }
+  }
+
   // Here if we lead, else at the leader; while leadership moves, again.
-  void run(AdminCall call, api::AdminDone done) {
+  void run(TransferCall call, api::AdminDone done) {
     Worker& worker = node_.owner(call.group);
     auto back = [this, done = std::move(done)](Status status) mutable {
       loop_.post([done = std::move(done), status = std::move(status)]() mutable { done(std::move(status)); });
@@ -122,13 +215,14 @@ class LoopAdminService final : public api::AdminService {
   }
 
   // On the group's loop.
-  void attempt(Worker& worker, AdminCall call, MonoTime until, api::AdminDone done) {
+  void attempt(Worker& worker, TransferCall call, MonoTime until, api::AdminDone done) {
     Group* group = worker.find(call.group);
-    if (group == nullptr) {
-      return done(Status(ErrorCode::kNotFound, fmt::format("there is no group {} here", call.group)));
+    // Of a group without a replica here the controller says who should lead.
+    const NodeId leader = group != nullptr ? group->core().leader() : node_.leaders().leader_of(call.group);
+    if (group == nullptr && (leader == kNobody || leader == node_.identity().node)) {
+      return done(Status(ErrorCode::kNotFound, fmt::format("there is no group {}", call.group)));
     }
-    const NodeId leader = group->core().leader();
-    const AdminCall& asked = call;
+    const TransferCall& asked = call;
     auto answered = [this, &worker, call, until, done = std::move(done)](Status status) mutable {
       if (status.code() != ErrorCode::kNotLeader || worker.loop().now() >= until) return done(std::move(status));
       worker.loop().call_after(node_.options().heartbeat_interval,
@@ -136,12 +230,12 @@ class LoopAdminService final : public api::AdminService {
                                  attempt(worker, std::move(call), until, std::move(done));
                                });
     };
-    if (group->leads()) return node_.run_admin(asked, std::move(answered));
+    if (group != nullptr && group->leads()) return node_.run_transfer(asked, std::move(answered));
     if (leader == kNobody) {
       return answered(
           Status(ErrorCode::kNotLeader, "no leader is known; a quorum of nodes must be up and reach each other"));
     }
-    worker.call(leader, PeerMessage::kAdmin, encode_admin_call(asked),
+    worker.call(leader, PeerMessage::kTransfer, encode_transfer_call(asked),
                 [answered = std::move(answered)](Result<std::string_view> answer) mutable {
                   if (!answer.ok()) return answered(answer.status());
                   std::string_view body = *answer;
@@ -153,193 +247,13 @@ class LoopAdminService final : public api::AdminService {
   env::Loop& loop_;
 };
 
-// REQUIRES: the group has applied all that earlier leaders have committed.
-NodeId next_node_id(NodeImpl& node, Group& group) {
-  // Those that were given out here and may not be applied yet.
-  uint64_t highest = node.last_node_id_given.value();
-  for (const FounderRecord& founder : node.identity().founders) highest = std::max(highest, founder.id.value());
-  for (const NodeId member : group.core().membership().members()) highest = std::max(highest, member.value());
-  // Records of removed nodes stay, so that no id is given out twice.
-  const auto records = group.state_machine().meta(kNodeRecordPrefix);
-  if (records.ok()) {
-    for (const auto& [name, value] : *records) {
-      const Result<api::NodeRecord> record = decode_node_record(value);
-      if (record.ok()) highest = std::max(highest, record->id.value());
-    }
-  }
-  node.last_node_id_given = NodeId(highest + 1);
-  return node.last_node_id_given;
-}
-
-// A node that is no member: its record says that it is gone, and lets peers refuse its greetings.
-void forget_node(Group& group, NodeId target, api::AdminDone done) {
-  const std::string name = node_record_name(target);
-  const std::string removed = encode_node_record({.id = target});
-  const api::Command commands[] = {api::PutMeta{.name = name, .value = removed}};
-  // Whether or not it can be written, the membership is what was asked for.
-  group.write({.commands = commands}, [done = std::move(done)](const api::WriteReply&) mutable { done(Status()); });
-}
-
-// The node that the name was given to first, by what is applied.
-NodeId first_called(Group& group, const std::string& name) {
-  NodeId first = kNobody;
-  const auto records = group.state_machine().meta(kNodeRecordPrefix);
-  if (!records.ok()) return first;
-  for (const auto& [key, value] : *records) {
-    const Result<api::NodeRecord> record = decode_node_record(value);
-    if (!record.ok() || record->name != name || record->peer_address.empty()) continue;
-    if (first == kNobody || record->id < first) first = record->id;
-  }
-  return first;
-}
-
-// Writes a node's record, then changes the membership. By nobody but us: the id is ours to give while we lead, and the
-// next leader may have given it to another by the time it gets the record.
-void put_record_then(Group& group, const api::NodeRecord& record, raft::ConfigChange change, api::AdminDone done) {
-  const std::string key = node_record_name(record.id);
-  const std::string value = encode_node_record(record);
-  const api::Command commands[] = {api::PutMeta{.name = key, .value = value}};
-  std::string request;
-  if (Status status = kv::append_request(request, {.commands = commands}); !status.ok()) return done(std::move(status));
-  auto written = [&group, name = record.name, id = record.id, change = std::move(change),
-                  done = std::move(done)](const api::WriteReply& reply) mutable {
-    if (!reply.status.ok()) return done(reply.status);
-    // Two were under way when neither was applied: one name, one node.
-    if (first_called(group, name) != id) {
-      return forget_node(group, id, [name, done = std::move(done)](const Status&) mutable {
-        done(Status(ErrorCode::kPrecondition, fmt::format("another addition of '{}' came first; try again", name)));
-      });
-    }
-    group.change_config(std::move(change), std::move(done));
-  };
-  group.write_encoded(std::move(request), false, Group::Origin::kPeer, std::move(written));
-}
-
-// What the membership says may be undone as long as it is not committed: nobody is told that somebody is in or out.
-Status membership_settled(const Group& group) {
-  if (group.core().membership_index() <= group.core().commit_index()) return {};
-  return {ErrorCode::kPrecondition, "another membership change is not committed; try again"};
-}
-
-void add_member(NodeImpl& node, Group& group, const api::MemberChange& change, api::AdminDone done) {
-  const Result<env::Address> address = env::Address::parse(change.record.peer_address);
-  if (!address.ok()) return done(address.status());
-  // A new leader that has not applied an entry of its own term may not know of the newest records: it would give an id
-  // to two nodes.
-  if (group.core().term_at(group.core().applied_index()) != group.core().term()) {
-    return done(Status(ErrorCode::kNotLeader, "the leader is new and still catches up; try again"));
-  }
-  if (change.record.name.empty())
-    return done(Status(ErrorCode::kInvalidArgument, "a member needs a name: NAME=HOST:PORT"));
-  if (Status status = membership_settled(group); !status.ok()) return done(std::move(status));
-  NodeId again = kNobody;
-  for (const api::NodeRecord& record : node.directory().all()) {
-    // Its record was written, but the change of the membership did not follow: this is another try.
-    if (record.name == change.record.name && !group.core().membership().contains(record.id)) {
-      if (again == kNobody) again = record.id;
-      continue;
-    }
-    if (record.name == change.record.name) {
-      return done(
-          Status(ErrorCode::kAlreadyExists, fmt::format("node {} is called '{}' already", record.id, record.name)));
-    }
-    if (record.peer_address == change.record.peer_address) {
-      return done(Status(ErrorCode::kAlreadyExists, fmt::format("node {} ('{}') has the address {} already", record.id,
-                                                                record.name, record.peer_address)));
-    }
-  }
-  api::NodeRecord record = change.record;
-  record.id = again != kNobody ? again : next_node_id(node, group);
-  const auto kind = change.action == api::MemberAction::kAddVoter ? raft::ConfigStepKind::kAddVoter
-                                                                  : raft::ConfigStepKind::kAddLearner;
-  put_record_then(group, record, {.steps = {{.kind = kind, .node = record.id}}, .context = {}}, std::move(done));
-}
-
-// `until`: how long another change of the membership is waited for, and voters that were not heard yet; a leader that
-// is new has heard nobody.
-void remove_member(NodeImpl& node, Group& group, NodeId target, MonoTime until, api::AdminDone done) {
-  if (!group.leads()) return done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
-  env::Loop& loop = node.owner(group.id()).loop();
-  const auto try_again = [&] {
-    loop.call_after(node.options().heartbeat_interval,
-                    [&node, &group, target, until, done = std::move(done)]() mutable {
-                      remove_member(node, group, target, until, std::move(done));
-                    });
-  };
-  if (Status status = membership_settled(group); !status.ok()) {
-    return loop.now() < until ? try_again() : done(std::move(status));
-  }
-  const raft::Membership& membership = group.core().membership();
-  if (!membership.contains(target)) {
-    // One that was to be added and never became a member leaves nothing behind. It may become one even now.
-    if (node.directory().find(target)) {
-      return forget_node(group, target, [&node, &group, target, until, done = std::move(done)](const Status&) mutable {
-        if (!group.core().membership().contains(target)) return done(Status());
-        remove_member(node, group, target, until, std::move(done));
-      });
-    }
-    return done(Status(ErrorCode::kNotFound, fmt::format("node {} is not a member of group {}", target, group.id())));
-  }
-  // Whoever is left must be able to decide: a removal that leaves a majority of silent voters would stop the group.
-  size_t voters = 0;
-  size_t heard = 0;
-  const std::vector<raft::PeerStatus> peers = group.core().peers(loop.now());
-  for (const NodeId voter : membership.voters) {
-    if (voter == target) continue;
-    ++voters;
-    const bool alive = voter == node.identity().node || std::any_of(peers.begin(), peers.end(), [&](const auto& peer) {
-                         return peer.id == voter && peer.recently_active;
-                       });
-    heard += alive ? 1 : 0;
-  }
-  if (voters != 0 && heard < voters / 2 + 1) {
-    if (loop.now() < until) return try_again();
-    return done(
-        Status(ErrorCode::kPrecondition,
-               fmt::format("removing node {} would leave {} of {} voters reachable, which is no quorum; bring the "
-                           "others back first",
-                           target, heard, voters)));
-  }
-  api::AdminDone forget = [&group, target, done = std::move(done)](const Status& status) mutable {
-    if (!status.ok()) return done(status);
-    forget_node(group, target, std::move(done));
-  };
-  group.change_config({.steps = {{.kind = raft::ConfigStepKind::kRemove, .node = target}}, .context = {}},
-                      std::move(forget));
-}
-
-// A leader that is to go hands over first, and whoever asked asks the next one. Alone it is refused.
-void remove_self(NodeImpl& node, Group& group, api::AdminDone done) {
-  if (group.core().membership().voters.size() < 2) {
-    return remove_member(node, group, node.identity().node, MonoTime(), std::move(done));
-  }
-  log::info("group {}: this node is to be removed -> handing leadership over", group.id());
-  group.transfer(kNobody, [&group, done = std::move(done)](const Status& status) mutable {
-    if (group.leads()) return done(status.with("leadership must move before its holder is removed"));
-    done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
-  });
-}
-
 }  // namespace
 
-void NodeImpl::run_admin(const AdminCall& call, api::AdminDone done) {
+void NodeImpl::run_transfer(const TransferCall& call, api::AdminDone done) {
   Group* group = owner(call.group).find(call.group);
-  if (group == nullptr) return done(Status(ErrorCode::kNotFound, fmt::format("there is no group {}", call.group)));
+  if (group == nullptr) return done(Status(ErrorCode::kNotFound, fmt::format("there is no group {} here", call.group)));
   if (!group->leads()) return done(Status(ErrorCode::kNotLeader, "leadership has moved; try again"));
-  if (call.kind == AdminCall::Kind::kTransfer) return group->transfer(call.target, std::move(done));
-  switch (call.change.action) {
-    case api::MemberAction::kAddVoter:
-    case api::MemberAction::kAddLearner:
-      return add_member(*this, *group, call.change, std::move(done));
-    case api::MemberAction::kRemove:
-      if (call.change.node == identity_.node) return remove_self(*this, *group, std::move(done));
-      return remove_member(*this, *group, call.change.node,
-                           owner(call.group).loop().now() + options_.election_timeout_max, std::move(done));
-    case api::MemberAction::kPromote:
-      return group->change_config(
-          {.steps = {{.kind = raft::ConfigStepKind::kPromote, .node = call.change.node}}, .context = {}},
-          std::move(done));
-  }
+  group->transfer(call.target, std::move(done));
 }
 
 std::unique_ptr<api::AdminService> make_admin_service(NodeImpl& node, size_t worker) {

@@ -6,8 +6,6 @@
 
 namespace flux::node {
 
-std::string node_record_name(NodeId node) { return fmt::format("{}{}", kNodeRecordPrefix, node); }
-
 std::string encode_node_record(const api::NodeRecord& record) {
   std::string out;
   Encoder encoder(out);

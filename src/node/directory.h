@@ -1,6 +1,6 @@
 // The nodes this node knows: where they are reached and what they are called. Thread-safe.
 //
-// Fed by the founders' list and by the records replicated in group 1 (api::PutMeta "node/<id>").
+// Fed by the founders' list and by the controller's configurations.
 #pragma once
 
 #include <functional>
@@ -15,9 +15,7 @@
 
 namespace flux::node {
 
-// The names of replicated records.
-inline constexpr std::string_view kNodeRecordPrefix = "node/";
-std::string node_record_name(NodeId node);
+// As it travels between nodes.
 std::string encode_node_record(const api::NodeRecord& record);
 Result<api::NodeRecord> decode_node_record(std::string_view bytes);
 

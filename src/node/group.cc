@@ -7,6 +7,7 @@
 #include "api/limits.h"
 #include "base/log.h"
 #include "base/probe.h"
+#include "node/control_machine.h"
 
 namespace flux::node {
 namespace {
@@ -38,12 +39,15 @@ LogTracer g_tracer;  // stateless
 
 }  // namespace
 
-Group::Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine::Engine> engine, Rng rng)
+Group::Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine::Engine> engine, Rng rng,
+             ControlMachine* control)
     : host_(host),
       id_(id),
       wal_(wal),
       engine_(std::move(engine)),
-      state_machine_(id, *engine_, host.options().sessions),
+      control_(control),
+      state_machine_(id, *engine_, host.options().sessions, control,
+                     control != nullptr ? kv::Sharding::kOff : kv::Sharding::kOn),
       rng_(rng) {}
 
 Group::~Group() {
@@ -52,7 +56,7 @@ Group::~Group() {
   host_.loop().cancel(sweep_timer_);
 }
 
-Status Group::start(NodeId self, const raft::Membership& founding) {
+Status Group::start(NodeId self, const raft::Membership& founding, bool promised) {
   FLUX_RETURN_IF_ERROR(state_machine_.load());
   raft::SnapshotMeta base{.last = state_machine_.applied(), .membership = founding};
   FLUX_TRY(const std::optional<std::string> stored, state_machine_.get_system(kMembershipName));
@@ -83,6 +87,13 @@ Status Group::start(NodeId self, const raft::Membership& founding) {
                       "again",
                       id_, state.base, base.last));
     }
+  }
+  if (promised && !wal_.has_group(id_) && wal_.recovery().new_groups_lost) {
+    FLUX_PROBE("a log has lost a whole group");
+    halt(Status(
+        ErrorCode::kDataLoss,
+        "the log is damaged, and with it went all that this replica had promised; it must not vote. Replace this "
+        "node"));
   }
   raft::RestoreBuilder builder(hard_state, base);
   if (wal_.has_group(id_)) {
@@ -143,6 +154,37 @@ void Group::offer(OfferedSnapshot snapshot) {
                                   .to = core_->id(),
                                   .term = offered_->term,
                                   .body = raft::SnapshotOffer{.meta = offered_->meta}}});
+}
+
+Result<kv::ShardChunk> Group::export_shard(const kv::ExportRequest& request) {
+  if (!halted_.ok()) return Status(ErrorCode::kUnavailable, "this replica has stopped: " + halted_.message());
+  if (install_ || state_machine_.has_uncommitted()) {
+    return Status(ErrorCode::kUnavailable, "this replica is about to change; try again");
+  }
+  if (leads()) trim_feed(request);
+  return state_machine_.export_chunk(request);
+}
+
+// What the receiver says it has need not be kept.
+void Group::trim_feed(const kv::ExportRequest& request) {
+  for (const kv::ShardInfo& shard : state_machine_.shards()) {
+    if (shard.shard != request.shard || !shard.feed || shard.feed_epoch != request.from.feed_epoch) continue;
+    if (request.from.feed_next < shard.feed_first + api::kFeedTrimRecords) return;
+    const std::string bytes = kv::encode(
+        kv::TrimFeed{.shard = shard.shard, .epoch = request.from.feed_epoch, .through = request.from.feed_next});
+    const api::Command commands[] = {api::ShardChange{.bytes = bytes}};
+    return write({.commands = commands}, [](const api::WriteReply&) {});
+  }
+}
+
+void Group::release_shard(ShardId shard, ConfigNum num, api::AdminDone done) {
+  const std::string bytes = kv::encode(kv::Release{.shard = shard, .num = num});
+  const api::Command commands[] = {api::ShardChange{.bytes = bytes}};
+  write({.commands = commands}, [done = std::move(done)](const api::WriteReply& reply) mutable {
+    if (!reply.status.ok()) return done(reply.status);
+    const api::CommandResult& result = reply.results.at(0);
+    done(result.code == ErrorCode::kOk ? Status() : Status(result.code, result.value));
+  });
 }
 
 bool Group::has_waiting_requests() const {
@@ -316,9 +358,11 @@ void Group::apply_entry(const Entry& entry) {
     Encoder encoder(bytes);
     raft::encode(encoder, record->membership);
     state_machine_.put_system(kMembershipName, bytes);
-    records_changed_ = true;
+    state_changed_ = true;
     log::info("group {}: {} is in force at {}", id_, raft::to_string(record->membership), entry.id());
   }
+  // With the first entry of its own term a leader knows all that was committed before.
+  if (entry.type == EntryType::kNoop) state_changed_ = true;
   if (!awaited) return;
   std::vector<WriteWaiter> lost;
   std::vector<WriteWaiter> waiters = waiters_.resolve(entry.id(), lost);
@@ -327,8 +371,17 @@ void Group::apply_entry(const Entry& entry) {
   // A change of the membership has no commands: that it is applied is the answer.
   if (entry.type == EntryType::kConfig) replies_.resize(waiters.size());
   FLUX_CHECK(waiters.empty() || waiters.size() == replies_.size());
+  size_t at = kv::kEntryHeaderBytes;
   for (size_t i = 0; i < waiters.size(); ++i) {
+    const size_t begin = std::exchange(at, at + waiters[i].bytes);
     if (!waiters[i].done) continue;
+    if (replies_[i].status.code() == ErrorCode::kWrongShard && waiters[i].may_reroute) {
+      FLUX_PROBE("a shard went between a request's proposal and its turn");
+      --requests_;
+      std::string request(entry.data.view().substr(begin, waiters[i].bytes));
+      host_.reroute({.request = std::move(request), .waiter = std::move(waiters[i])});
+      continue;
+    }
     answers_.push_back({.done = std::move(waiters[i].done), .reply = std::move(replies_[i])});
   }
 }
@@ -339,8 +392,10 @@ void Group::answer() {
   for (Answer& answer : answers) answer.done(std::move(answer.reply));
   answer_reads();
   if (leads()) sweep_expired();
-  const bool meta_changed = state_machine_.take_meta_changed();
-  if (std::exchange(records_changed_, false) || meta_changed) host_.records_changed(*this);
+  const bool shards_changed = state_machine_.take_shards_changed();
+  if (std::exchange(state_changed_, false) || shards_changed || (control_ != nullptr && control_->changed())) {
+    host_.state_changed(*this);
+  }
 }
 
 bool Group::more_to_do() const {
@@ -359,6 +414,7 @@ void Group::on_role_change(const raft::RoleChange& change) {
     sweep_at_ = WallMillis(UINT64_MAX);
     sweeping_ = false;
   }
+  state_changed_ = true;
   dispatch_parked();
 }
 
@@ -371,7 +427,7 @@ void Group::installed(const raft::SnapshotMeta& meta, Status status) {
   log::info("group {}: installed snapshot {}", id_, meta.last);
   last_snapshot_ = meta.last;
   bytes_since_snapshot_ = 0;
-  records_changed_ = true;
+  state_changed_ = true;
   // The log's new beginning must be durable before the core promises on it.
   under_way_.push_front(
       {.number = 0, .ticket = wal_.appended_through(), .messages = {}, .install = {}, .installed = meta});
@@ -405,12 +461,17 @@ void Group::halt(Status why) {
   log::error("group {}: {} -> this replica stops", id_, why.to_string());
   halted_ = std::move(why);
   // Nobody is left waiting: the core, which would have answered, is asked nothing any more.
-  const Status stopped(ErrorCode::kUnavailable, "the replica has stopped");
+  send_away(Status(ErrorCode::kUnavailable, "the replica has stopped"));
+  host_.halted(*this, halted_);
+}
+
+void Group::send_away(const Status& why) {
   const Status unknown(ErrorCode::kOutcomeUnknown, "the replica has stopped before the outcome was known");
   std::vector<WriteWaiter> proposed = waiters_.take_all();
   for (auto& [ticket, entry] : std::exchange(proposed_, {})) {
     std::move(entry.waiters.begin(), entry.waiters.end(), std::back_inserter(proposed));
   }
+  for (auto& [ticket, waiter] : std::exchange(forwarded_, {})) proposed.push_back(std::move(waiter));
   std::vector<WriteWaiter> gathered;
   for (EntryDraft& draft : std::exchange(drafts_, {})) {
     std::move(draft.waiters.begin(), draft.waiters.end(), std::back_inserter(gathered));
@@ -419,16 +480,61 @@ void Group::halt(Status why) {
   for (ParkedWrite& write : std::exchange(parked_, {})) gathered.push_back(std::move(write.waiter));
   parked_bytes_ = 0;
   refuse(std::move(proposed), unknown);
-  refuse(std::move(gathered), stopped);
-  refuse_reads(stopped);
+  refuse(std::move(gathered), why);
+  refuse_reads(why);
   for (auto& [ticket, done] : std::exchange(admin_, {})) done(unknown);
-  host_.halted(*this, halted_);
+}
+
+void Group::count_operations(MonoTime now) {
+  const Micros passed = now - loads_counted_;
+  if (passed < Millis(1000)) return;
+  loads_counted_ = now;
+  std::map<ShardId, ShardLoad> loads;
+  for (const kv::ShardInfo& shard : state_machine_.shards()) {
+    const uint64_t before = loads_[shard.shard].counted;
+    const uint64_t more = shard.operations > before ? shard.operations - before : 0;
+    loads[shard.shard] = {.counted = shard.operations,
+                          .per_second = more * 1'000'000 / static_cast<uint64_t>(passed.count())};
+  }
+  loads_ = std::move(loads);
+}
+
+uint64_t Group::operations_per_second(ShardId shard) const {
+  const auto load = loads_.find(shard);
+  return load == loads_.end() ? 0 : load->second.per_second;
+}
+
+void Group::retire() {
+  if (!halted_.ok() || std::exchange(retiring_, true)) return;
+  std::vector<ParkedWrite> writes;
+  for (EntryDraft& draft : std::exchange(drafts_, {})) {
+    for_each_request(draft.bytes, draft.waiters, [&](std::string_view request, WriteWaiter waiter) {
+      writes.push_back({.request = std::string(request), .waiter = std::move(waiter)});
+    });
+  }
+  draft_bytes_ = 0;
+  for (ParkedWrite& write : std::exchange(parked_, {})) writes.push_back(std::move(write));
+  parked_bytes_ = 0;
+  requests_ -= writes.size();
+  for (ParkedWrite& write : writes) send_elsewhere(std::move(write));
+  for (WaitingRead& read : take_reads()) send_elsewhere(std::move(read));
+}
+
+void Group::end() {
+  retire();
+  ended_ = true;
+  if (!halted_.ok()) return;
+  halted_ = Status(ErrorCode::kUnavailable, "this node has no replica of the group any more");
+  send_away(halted_);
 }
 
 api::GroupStatus Group::status() const {
   api::GroupStatus status;
   status.id = id_;
-  status.shards = 1;
+  status.shards = static_cast<uint64_t>(
+      std::count_if(state_machine_.shards().begin(), state_machine_.shards().end(), [](const kv::ShardInfo& shard) {
+        return shard.state == kv::ShardState::kServing || shard.state == kv::ShardState::kGcing;
+      }));
   status.keys = engine_->count();
   status.snapshot_index = last_snapshot_.index;
   if (!halted_.ok()) status.halted = halted_.to_string();

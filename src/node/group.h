@@ -27,6 +27,7 @@
 
 namespace flux::node {
 
+class ControlMachine;
 class Group;
 
 // Answers to a request that another node made on ours.
@@ -44,8 +45,11 @@ class GroupHost {
   virtual void send(GroupId group, const raft::Message& message) = 0;
   virtual void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) = 0;
   virtual void send_snapshot(Group& group, const raft::SnapshotRequest& request) = 0;
-  // A replicated record (api::PutMeta) or the membership has changed.
-  virtual void records_changed(Group& group) = 0;
+  // The membership, the table of shards or the controller's state has changed, or the role.
+  virtual void state_changed(Group& group) = 0;
+  // The group does not serve what these ask for; they go to whoever does.
+  virtual void reroute(ParkedWrite write) = 0;
+  virtual void reroute(WaitingRead read) = 0;
   // The group cannot go on; the rest of the node can.
   virtual void halted(Group& group, const Status& why) = 0;
   // Null: nobody watches.
@@ -61,16 +65,23 @@ struct OfferedSnapshot {
 
 class Group final : public raft::LogReader {
  public:
-  Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine::Engine> engine, Rng rng);
+  // `control`: the controller's state machine, for group 0 only; null: a group that holds shards.
+  Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine::Engine> engine, Rng rng,
+        ControlMachine* control);
   ~Group() override;
 
-  // Starts from what engine and log hold; `founding` is the membership before the first entry.
-  Status start(NodeId self, const raft::Membership& founding);
+  // Starts from what engine and log hold; `founding` is the membership before the first entry. `promised`: this replica
+  // has run before, and may have promised what a damaged log has lost.
+  Status start(NodeId self, const raft::Membership& founding, bool promised);
 
   // --- Inputs ------------------------------------------------------------------------------------------------------
   void write(const api::WriteRequest& request, api::WriteDone done);
-  // `request` is encoded and has been checked. One that a peer forwarded is answered kNotLeader rather than passed on.
-  enum class Origin : uint8_t { kHere, kPeer };
+  // `request` is encoded and has been checked. kPeer: forwarded to the leader; answered kNotLeader rather than passed
+  // on. kRouted: sent by a node without a replica; passed on to the leader, but not to another group.
+  enum class Origin : uint8_t { kHere, kPeer, kRouted };
+  // As write(), with what it is to become of it.
+  void submit(ParkedWrite write, bool erases_only);
+  void submit(WaitingRead read);
   void write_encoded(std::string request, bool erases_only, Origin origin, api::WriteDone done);
   void read(const api::ReadRequest& request, api::ReadDone done);
   void receive(raft::Message message);
@@ -78,6 +89,10 @@ class Group final : public raft::LogReader {
   void transfer(NodeId target, api::AdminDone done);
   void step(raft::Event event);
   void on_timer();
+  // A piece of a shard for a group that receives it.
+  Result<kv::ShardChunk> export_shard(const kv::ExportRequest& request);
+  // The receiver of a shard has all of it.
+  void release_shard(ShardId shard, ConfigNum num, api::AdminDone done);
   // A peer's snapshot is at hand, as a verified incoming file.
   void offer(OfferedSnapshot snapshot);
   // Gives up requests whose time is over.
@@ -91,6 +106,8 @@ class Group final : public raft::LogReader {
   void send_after_persist(wal::Ticket durable);
   void apply();
   void answer();
+  // Whether something that was appended is not known to be durable yet.
+  bool waits_for_disk() const { return !under_way_.empty(); }
   // Whether another round would have something to do at once.
   bool more_to_do() const;
 
@@ -98,16 +115,30 @@ class Group final : public raft::LogReader {
   GroupId id() const { return id_; }
   const raft::Core& core() const { return *core_; }
   kv::StateMachine& state_machine() { return state_machine_; }
+  const kv::StateMachine& state_machine() const { return state_machine_; }
   engine::Engine& engine() { return *engine_; }
   const Status& halt_reason() const { return halted_; }
   // Whether it would serve reads now without asking anybody.
   bool holds_lease(MonoTime now) const { return leads() && core_->lease_valid(now); }
   bool leads() const { return core_->role() == raft::Role::kLeader; }
   api::GroupStatus status() const;
+  // Reads and writes of a shard in the last second that was counted.
+  uint64_t operations_per_second(ShardId shard) const;
+  void count_operations(MonoTime now);
+  // The replica is about to go: it takes no more requests, and whoever waits for what was not proposed is sent
+  // elsewhere.
+  void retire();
+  bool retiring() const { return retiring_; }
+  // Whether somebody waits for what was proposed, here or by the leader it was passed on to.
+  bool awaits_outcomes() const { return !waiters_.empty() || !proposed_.empty() || !forwarded_.empty(); }
+  // It says nothing any more. Who waits still is told.
+  void end();
+  bool ended() const { return ended_; }
   MonoTime next_deadline() const { return core_->next_deadline(); }
   bool has_waiting_requests() const;
   // Payload bytes applied since the newest snapshot.
   uint64_t bytes_since_snapshot() const { return bytes_since_snapshot_; }
+  EntryId last_snapshot() const { return last_snapshot_; }
   // A snapshot that covers the log up to `meta` is durable: forget entries it covers, but for the newest few.
   void snapshot_saved(EntryId last);
   raft::SnapshotMeta snapshot_meta() const { return core_->snapshot_meta(state_machine_.applied().index); }
@@ -148,6 +179,9 @@ class Group final : public raft::LogReader {
   void park(ParkedWrite write);
   void dispatch_parked();
   void refuse(std::vector<WriteWaiter> waiters, const Status& status);
+  // To whoever has the keys, if that is for us to say.
+  void send_elsewhere(ParkedWrite write);
+  void send_elsewhere(WaitingRead read);
   void on_proposal_result(raft::ProposalResult& result);
 
   // reads (group_read.cc)
@@ -155,24 +189,31 @@ class Group final : public raft::LogReader {
   void answer_reads();
   void serve(WaitingRead& read);
   void retry_read(WaitingRead read, const Status& why);
-  // All that wait, wherever they are.
+  // All that wait, wherever they are. They count no more.
+  std::vector<WaitingRead> take_reads();
   void refuse_reads(const Status& status);
   void commit_expiry_then_read(std::vector<kv::Overdue> overdue, WaitingRead read);
   void sweep_expired();
 
   void take_updates();
+  void trim_feed(const kv::ExportRequest& request);
   void apply_entry(const Entry& entry);
   void on_role_change(const raft::RoleChange& change);
   void halt(Status why);
+  // Everybody who waits, to whom it never mattered here.
+  void send_away(const Status& why);
 
   GroupHost& host_;
   const GroupId id_;
   wal::Wal& wal_;
   std::unique_ptr<engine::Engine> engine_;
+  ControlMachine* const control_;
   kv::StateMachine state_machine_;
   Rng rng_;
   std::unique_ptr<raft::Core> core_;
   Status halted_;
+  bool retiring_ = false;
+  bool ended_ = false;
 
   // Writes: gathered in this turn, proposed, appended, waiting for a leader, sent to one.
   std::deque<EntryDraft> drafts_;
@@ -206,7 +247,14 @@ class Group final : public raft::LogReader {
   std::vector<api::WriteReply> replies_;
   std::optional<OfferedSnapshot> offered_;
   std::optional<raft::SnapshotMeta> install_;
-  bool records_changed_ = false;
+  bool state_changed_ = false;
+
+  struct ShardLoad {
+    uint64_t counted = 0;
+    uint64_t per_second = 0;
+  };
+  std::map<ShardId, ShardLoad> loads_;
+  MonoTime loads_counted_;
 
   uint64_t bytes_since_snapshot_ = 0;
   EntryId last_snapshot_;

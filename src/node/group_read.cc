@@ -23,17 +23,21 @@ std::vector<api::Command> expire_commands(const std::vector<kv::Overdue>& overdu
 }  // namespace
 
 void Group::read(const api::ReadRequest& request, api::ReadDone done) {
+  submit(
+      WaitingRead(request, request.consistency, std::move(done), host_.loop().now() + host_.options().request_timeout));
+}
+
+void Group::submit(WaitingRead read) {
   if (!halted_.ok()) {
-    return done({.status = Status(ErrorCode::kUnavailable, "this replica has stopped: " + halted_.message())});
+    return read.done({.status = Status(ErrorCode::kUnavailable, "this replica has stopped: " + halted_.message())});
   }
+  if (retiring_) return send_elsewhere(std::move(read));
   if (requests_ >= api::kGroupRequestsMax) {
-    return done({.status = Status(ErrorCode::kOverloaded, "too many requests are waiting")});
+    return read.done({.status = Status(ErrorCode::kOverloaded, "too many requests are waiting")});
   }
-  const api::Consistency consistency =
-      request.consistency == api::Consistency::kDefault ? host_.options().read_consistency : request.consistency;
-  WaitingRead read(request, consistency, std::move(done), host_.loop().now() + host_.options().request_timeout);
+  if (read.consistency == api::Consistency::kDefault) read.consistency = host_.options().read_consistency;
   ++requests_;
-  if (consistency == api::Consistency::kStale) {
+  if (read.consistency == api::Consistency::kStale) {
     confirmed_reads_.emplace(Index(0), std::move(read));
   } else {
     new_reads_.push_back(std::move(read));
@@ -43,6 +47,7 @@ void Group::read(const api::ReadRequest& request, api::ReadDone done) {
 
 void Group::on_read_result(raft::ReadResult& result) {
   auto node = asked_reads_.extract(result.ticket);
+  if (node.empty() && retiring_) return;  // they were sent elsewhere
   FLUX_CHECK(!node.empty());
   for (WaitingRead& read : node.mapped()) {
     if (result.status.ok()) {
@@ -53,16 +58,25 @@ void Group::on_read_result(raft::ReadResult& result) {
   }
 }
 
+void Group::send_elsewhere(WaitingRead read) {
+  if (read.may_reroute) return host_.reroute(std::move(read));
+  read.done({.status = Status(ErrorCode::kNotLeader, "this node's replica of the group goes")});
+}
+
 void Group::retry_read(WaitingRead read, const Status& why) {
   if (read.deadline <= host_.loop().now() || !halted_.ok()) {
     --requests_;
     return read.done({.status = why});
   }
+  if (retiring_) {
+    --requests_;
+    return send_elsewhere(std::move(read));
+  }
   parked_reads_.push_back(std::move(read));
   host_.wake(*this);
 }
 
-void Group::refuse_reads(const Status& status) {
+std::vector<WaitingRead> Group::take_reads() {
   std::vector<WaitingRead> reads = std::exchange(new_reads_, {});
   const auto take = [&reads](std::vector<WaitingRead>& more) {
     std::move(more.begin(), more.end(), std::back_inserter(reads));
@@ -73,10 +87,12 @@ void Group::refuse_reads(const Status& status) {
   asked_reads_.clear();
   for (auto& [index, read] : confirmed_reads_) reads.push_back(std::move(read));
   confirmed_reads_.clear();
-  for (WaitingRead& read : reads) {
-    --requests_;
-    read.done({.status = status});
-  }
+  requests_ -= reads.size();
+  return reads;
+}
+
+void Group::refuse_reads(const Status& status) {
+  for (WaitingRead& read : take_reads()) read.done({.status = status});
 }
 
 void Group::answer_reads() {
@@ -90,6 +106,11 @@ void Group::answer_reads() {
 void Group::serve(WaitingRead& read) {
   const WallMillis wall = leads() ? host_.loop().wall_now() : WallMillis(0);
   state_machine_.read(read.view(read_keys_), wall, rng_, outcome_);
+  if (outcome_.status.code() == ErrorCode::kWrongShard && read.may_reroute) {
+    FLUX_PROBE("a shard went between a read's arrival and its turn");
+    --requests_;
+    return host_.reroute(std::move(read));
+  }
   if (!outcome_.overdue.empty()) return commit_expiry_then_read(std::move(outcome_.overdue), std::move(read));
   if (read.consistency == api::Consistency::kLease && leads() && !core_->lease_valid(host_.loop().precise_now())) {
     // The process was held up since the lease was checked: ask a quorum instead.

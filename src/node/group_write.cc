@@ -9,9 +9,20 @@
 #include "node/group.h"
 
 namespace flux::node {
+namespace {
+
+// Whether the group itself is meant, so that another has no use for it.
+bool is_about_the_group(std::span<const api::Command> commands) {
+  return std::any_of(commands.begin(), commands.end(), [](const api::Command& command) {
+    return std::holds_alternative<api::ShardChange>(command) || std::holds_alternative<api::Control>(command);
+  });
+}
+
+}  // namespace
 
 Status Group::admit(bool erases_only) const {
   if (!halted_.ok()) return Status(ErrorCode::kUnavailable, "this replica has stopped: " + halted_.message());
+  if (retiring_) return Status(ErrorCode::kUnavailable, "this node's replica of the group goes");
   if (requests_ >= api::kGroupRequestsMax) return Status(ErrorCode::kOverloaded, "too many requests are waiting");
   if (draft_bytes_ + parked_bytes_ >= api::kGroupQueuedBytesMax) {
     return Status(ErrorCode::kOverloaded, "too many bytes are waiting to be written");
@@ -22,7 +33,9 @@ Status Group::admit(bool erases_only) const {
 void Group::write(const api::WriteRequest& request, api::WriteDone done) {
   if (Status status = admit(kv::erases_only(request.commands)); !status.ok())
     return done({.status = std::move(status)});
-  WriteWaiter waiter{.done = std::move(done), .deadline = host_.loop().now() + host_.options().request_timeout};
+  WriteWaiter waiter{.done = std::move(done),
+                     .deadline = host_.loop().now() + host_.options().request_timeout,
+                     .may_reroute = !is_about_the_group(request.commands)};
   if (leads() && core_->transfer_target() == kNobody) {
     EntryDraft& draft = open_draft();
     const size_t before = draft.bytes.size();
@@ -42,10 +55,16 @@ void Group::write(const api::WriteRequest& request, api::WriteDone done) {
 void Group::write_encoded(std::string request, bool erases_only, Origin origin, api::WriteDone done) {
   WriteWaiter waiter{.done = std::move(done),
                      .deadline = host_.loop().now() + host_.options().request_timeout,
-                     .may_forward = origin == Origin::kHere};
-  if (Status status = admit(erases_only); !status.ok()) return waiter.done({.status = std::move(status)});
+                     .may_forward = origin != Origin::kPeer,
+                     .may_reroute = origin == Origin::kHere};
+  submit({.request = std::move(request), .waiter = std::move(waiter)}, erases_only);
+}
+
+void Group::submit(ParkedWrite write, bool erases_only) {
+  if (halted_.ok() && retiring_) return send_elsewhere(std::move(write));
+  if (Status status = admit(erases_only); !status.ok()) return write.waiter.done({.status = std::move(status)});
   ++requests_;
-  route({.request = std::move(request), .waiter = std::move(waiter)});
+  route(std::move(write));
 }
 
 EntryDraft& Group::open_draft() {
@@ -73,6 +92,10 @@ void Group::draft_finished(WriteWaiter waiter, size_t bytes_before) {
 }
 
 void Group::route(ParkedWrite write) {
+  if (retiring_) {
+    --requests_;
+    return send_elsewhere(std::move(write));
+  }
   if (leads() && core_->transfer_target() == kNobody) {
     EntryDraft& draft = open_draft();
     const size_t before = draft.bytes.size();
@@ -114,11 +137,23 @@ void Group::forward(ParkedWrite write) {
                           return park({.request = std::move(*kept), .waiter = std::move(node.mapped())});
                         }
                         --requests_;
+                        if (code == ErrorCode::kWrongShard && node.mapped().may_reroute) {
+                          return host_.reroute({.request = std::move(*kept), .waiter = std::move(node.mapped())});
+                        }
                         node.mapped().done(std::move(reply));
                       });
 }
 
+void Group::send_elsewhere(ParkedWrite write) {
+  if (write.waiter.may_reroute) return host_.reroute(std::move(write));
+  write.waiter.done({.status = Status(ErrorCode::kNotLeader, "this node's replica of the group goes")});
+}
+
 void Group::park(ParkedWrite write) {
+  if (retiring_) {
+    --requests_;
+    return send_elsewhere(std::move(write));
+  }
   FLUX_PROBE("a write waits for a leader");
   parked_bytes_ += write.request.size();
   parked_.push_back(std::move(write));
@@ -168,13 +203,10 @@ void Group::on_proposal_result(raft::ProposalResult& result) {
   FLUX_PROBE("leadership went before the proposal");
   // Leadership went between gathering and proposing: the requests were definitely not proposed and go to the next
   // leader.
-  std::string_view left = node.mapped().data.view().substr(kv::kEntryHeaderBytes);
-  for (WriteWaiter& waiter : node.mapped().waiters) {
-    FLUX_CHECK(waiter.bytes <= left.size());
-    std::string request(left.substr(0, waiter.bytes));
-    left.remove_prefix(waiter.bytes);
-    route({.request = std::move(request), .waiter = std::move(waiter)});
-  }
+  for_each_request(node.mapped().data.view(), node.mapped().waiters,
+                   [this](std::string_view request, WriteWaiter waiter) {
+                     route({.request = std::string(request), .waiter = std::move(waiter)});
+                   });
 }
 
 }  // namespace flux::node

@@ -10,8 +10,6 @@
 namespace flux::node {
 namespace {
 
-// How often a node looks whether the others know its addresses.
-constexpr Micros kAnnounceInterval = Millis(100);
 // How long drain() waits for leaderships to move.
 constexpr Micros kDrainTimeout = Millis(3000);
 
@@ -27,9 +25,11 @@ NodeImpl::NodeImpl(World world, NodeOptions options)
     : world_(std::move(world)), options_(std::move(options)), started_(world_.loops.front()->now()) {}
 
 NodeImpl::~NodeImpl() {
+  *alive_ = false;
   if (persister_) persister_->stop();
   acceptor_.reset();
-  kv_services_.clear();
+  controller_.reset();
+  routers_.clear();
   admin_services_.clear();
   workers_.clear();
 }
@@ -39,6 +39,7 @@ Status NodeImpl::start(const JoinTicket* ticket) {
   FLUX_TRY(lock_, world_.fs.lock_dir(options_.data_dir));
   FLUX_TRY(identity_, open_identity(world_.fs, options_, ticket, world_.entropy));
   FLUX_TRY(known_peers_, KnownPeers::open(world_.fs, options_.data_dir));
+  FLUX_TRY(replicas_, Replicas::open(world_.fs, options_.data_dir));
   for (const FounderRecord& founder : identity_.founders) {
     directory_.put({.id = founder.id, .name = founder.name, .peer_address = founder.address});
   }
@@ -48,7 +49,7 @@ Status NodeImpl::start(const JoinTicket* ticket) {
   FLUX_RETURN_IF_ERROR(start_workers());
   FLUX_TRY(acceptor_, net::PeerAcceptor::listen(world_.network, world_.loops, options_.listen_peer,
                                                 {.frame_bytes_max = api::kPeerFrameBytesMax}, *this));
-  announce_self();
+  controller_->start();
   log::info("node {} ('{}') of cluster {:016x}, start number {}, engine {}, fsync {}, {} worker(s)", identity_.node,
             identity_.name, identity_.cluster.value(), identity_.boot, to_string(options_.engine),
             to_string(options_.fsync), workers_.size());
@@ -96,57 +97,49 @@ Status NodeImpl::start_workers() {
       .admission = *admission_,
       .directory = directory_,
       .snapshots = *snapshots_,
-      .records_changed = [this](Group& group) { on_records(group); },
+      .state_changed =
+          [this](Group& group) {
+            leaders_.set_leader(group.id(), group.halt_reason().ok() ? group.core().leader() : kNobody);
+            if (group.id() != kControlGroup || !controller_) return;
+            controller_->on_changed();
+            refresh_directory(*controller_->chart());
+          },
+      .submit =
+          [this](env::Loop& loop, const ctrl::Command& command, absl::AnyInvocable<void(ctrl::Outcome)> done) {
+            owner(kControlGroup).loop().post([this, &loop, command, done = std::move(done)]() mutable {
+              controller_->submit(command, [&loop, done = std::move(done)](ctrl::Outcome outcome) mutable {
+                loop.post(
+                    [done = std::move(done), outcome = std::move(outcome)]() mutable { done(std::move(outcome)); });
+              });
+            });
+          },
   });
   for (size_t i = 0; i < world_.loops.size(); ++i) {
     workers_.push_back(std::make_unique<Worker>(*shared_, *world_.loops[i], i));
-    kv_services_.push_back(make_kv_service(*this, i));
+    routers_.push_back(std::make_unique<Router>(*this, *workers_.back()));
+    workers_.back()->set_router(routers_.back().get());
     admin_services_.push_back(make_admin_service(*this, i));
   }
-  raft::Membership founding;
-  if (!identity_.joined) {
-    for (const FounderRecord& founder : identity_.founders) founding.voters.insert(founder.id);
-  }
-  FLUX_TRY(std::unique_ptr<engine::Engine> engine, make_engine(kDataGroup));
-  FLUX_RETURN_IF_ERROR(owner(kDataGroup).add_group(kDataGroup, std::move(engine), founding));
-  on_records(*owner(kDataGroup).find(kDataGroup));
+  FLUX_RETURN_IF_ERROR(start_controller());
+  FLUX_RETURN_IF_ERROR(open_replicas());
   for (const auto& worker : workers_) worker->start();
   return {};
 }
 
-void NodeImpl::on_records(Group& group) {
-  const auto records = group.state_machine().meta(kNodeRecordPrefix);
-  if (!records.ok()) return log::error("group {}: {}", group.id(), records.status().to_string());
-  for (const auto& [name, value] : *records) {
-    const Result<api::NodeRecord> record = decode_node_record(value);
-    if (!record.ok()) {
-      log::error("group {}: record '{}': {}", group.id(), name, record.status().to_string());
-      continue;
-    }
-    if (record->id == identity_.node) announced_ = value;
-    // An empty address marks a node that was removed.
-    record->peer_address.empty() ? directory_.erase(record->id) : directory_.put(*record);
+Status NodeImpl::start_controller() {
+  raft::Membership founding;
+  if (!identity_.joined) {
+    for (const FounderRecord& founder : identity_.founders) founding.voters.insert(founder.id);
   }
-}
-
-void NodeImpl::announce_self() {
-  env::Loop& loop = owner(kDataGroup).loop();
-  loop.call_after(kAnnounceInterval, [this] {
-    announce_self();
-    Group* group = owner(kDataGroup).find(kDataGroup);
-    if (group == nullptr || announcing_ || draining_ || !group->halt_reason().ok()) return;
-    if (group->core().leader() == kNobody || !group->core().membership().contains(identity_.node)) return;
-    const std::string record = encode_node_record({.id = identity_.node,
-                                                   .name = identity_.name,
-                                                   .peer_address = options_.advertise_peer.to_string(),
-                                                   .resp_address = options_.advertise_resp,
-                                                   .http_address = options_.advertise_http});
-    if (record == announced_) return;
-    announcing_ = true;
-    const std::string name = node_record_name(identity_.node);
-    const api::Command commands[] = {api::PutMeta{.name = name, .value = record}};
-    group->write({.commands = commands}, [this](const api::WriteReply&) { announcing_ = false; });
-  });
+  FLUX_TRY(std::unique_ptr<engine::Engine> engine, make_engine(kControlGroup));
+  Worker& worker = owner(kControlGroup);
+  FLUX_RETURN_IF_ERROR(worker.add_group(kControlGroup, {.engine = std::move(engine),
+                                                        .founding = std::move(founding),
+                                                        .promised = identity_.boot > 1,
+                                                        .control = &control_machine_}));
+  controller_ = std::make_unique<Controller>(identity_, options_, worker.loop(), *worker.find(kControlGroup),
+                                             control_machine_, [this](const ChartPtr& chart) { on_chart(chart); });
+  return {};
 }
 
 NodeStats NodeImpl::stats() const {
@@ -170,23 +163,34 @@ void NodeImpl::drain(env::Task done) {
     std::exchange(state->done, nullptr)();
   };
   state->timeout = loop.call_after(kDrainTimeout, finish);
-  Worker& worker = owner(kDataGroup);
-  worker.loop().post([&worker, &loop, finish] {
-    Group* group = worker.find(kDataGroup);
-    const bool alone = group == nullptr || !group->leads() || group->core().membership().members().size() < 2;
-    if (alone) return loop.post(finish);
-    log::info("group {}: handing leadership over before the stop", group->id());
-    group->transfer(kNobody, [&loop, finish](const Status& status) {
-      if (!status.ok()) log::warn("leadership was not handed over: {}", status.to_string());
-      loop.post(finish);
+  owner(kControlGroup).loop().post([this] { controller_->be_quiet(); });
+  // Every worker hands over what it leads; the last to be done ends the drain.
+  auto left = std::make_shared<std::atomic<size_t>>(1);
+  const auto one_done = [left, &loop, finish] {
+    if (--*left == 0) loop.post(finish);
+  };
+  auto workers = std::make_shared<std::atomic<size_t>>(workers_.size());
+  for (const auto& worker : workers_) {
+    worker->loop().post([&worker = *worker, left, workers, one_done] {
+      for (const auto& [id, group] : worker.groups()) {
+        if (!group->leads() || group->core().membership().members().size() < 2) continue;
+        ++*left;
+        log::info("group {}: handing leadership over before the stop", id);
+        group->transfer(kNobody, [one_done, number = id](const Status& status) {
+          if (!status.ok()) log::warn("group {}: leadership was not handed over: {}", number, status.to_string());
+          one_done();
+        });
+      }
+      if (--*workers == 0) one_done();
     });
-  });
+  }
 }
 
 Status NodeImpl::close() {
   persister_->stop();
   acceptor_.reset();
-  kv_services_.clear();
+  controller_.reset();
+  routers_.clear();
   admin_services_.clear();
   workers_.clear();
   if (rocks_) FLUX_RETURN_IF_ERROR(rocks_->flush());

@@ -10,15 +10,13 @@
 
 #include "api/admin_service.h"
 #include "api/kv_service.h"
+#include "api/slot_owners.h"
 #include "node/identity.h"
 #include "node/options.h"
 #include "node/persister.h"
 #include "wal/wal.h"
 
 namespace flux::node {
-
-// The group that holds the data. Group 0 is reserved for the controller.
-inline constexpr GroupId kDataGroup{1};
 
 // Figures of a node that are kept outside its groups; any thread.
 struct NodeStats {
@@ -37,6 +35,8 @@ class Node {
   // Of loop i of the world.
   virtual api::KvService& kv(size_t loop) = 0;
   virtual api::AdminService& admin(size_t loop) = 0;
+  // Any thread.
+  virtual const api::SlotOwners& slot_owners() const = 0;
   virtual env::Address peer_address() const = 0;
   virtual const Identity& identity() const = 0;
   virtual NodeStats stats() const = 0;

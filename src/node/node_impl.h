@@ -7,7 +7,11 @@
 
 #include "engine/rocksdb/rocks_store.h"
 #include "net/peer_acceptor.h"
+#include "node/controller.h"
+#include "node/leaders.h"
 #include "node/node.h"
+#include "node/replicas.h"
+#include "node/router.h"
 #include "node/worker.h"
 
 namespace flux::node {
@@ -19,8 +23,9 @@ class NodeImpl final : public Node, public net::PeerReceiver {
 
   Status start(const JoinTicket* ticket);
 
-  api::KvService& kv(size_t loop) override { return *kv_services_.at(loop); }
+  api::KvService& kv(size_t loop) override { return *routers_.at(loop); }
   api::AdminService& admin(size_t loop) override { return *admin_services_.at(loop); }
+  const api::SlotOwners& slot_owners() const override { return leaders_; }
   env::Address peer_address() const override { return acceptor_->local(); }
   const Identity& identity() const override { return identity_; }
   NodeStats stats() const override;
@@ -33,23 +38,35 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   const NodeOptions& options() const { return options_; }
   Admission& admission() { return *admission_; }
   Directory& directory() { return directory_; }
+  const Leaders& leaders() const { return leaders_; }
   size_t workers() const { return workers_.size(); }
   Worker& worker(size_t i) { return *workers_.at(i); }
   // The worker that owns a group, here.
   Worker& owner(GroupId group) { return *workers_[group.value() % workers_.size()]; }
   bool draining() const { return draining_; }
   MonoTime started() const { return started_; }
-  // The newest that this process has given to a node, as leader; on the group's loop.
-  NodeId last_node_id_given;
-  // Carries out an operator's command if this node leads the group, else kNotLeader. On the group's loop.
-  void run_admin(const AdminCall& call, api::AdminDone done);
+  // On the loop of group 0.
+  Controller& controller() { return *controller_; }
+  // Hands leadership over if this node leads the group, else kNotLeader. On the group's loop.
+  void run_transfer(const TransferCall& call, api::AdminDone done);
 
  private:
   Status open_storage();
   Status start_workers();
   Result<std::unique_ptr<engine::Engine>> make_engine(GroupId group);
-  void on_records(Group& group);
-  void announce_self();
+  Status start_controller();
+  // replica_set.cc: which groups have a replica here. On the loop of group 0, once the loops run.
+  Status open_replicas();
+  Status open_replica(GroupId group, const ReplicaRecord& record, bool promised);
+  void on_chart(const ChartPtr& chart);
+  void refresh_directory(const Chart& chart);
+  void keep_replicas(const Chart& chart);
+  void begin_replica(const ctrl::Group& group, const Chart& chart);
+  void end_replica(GroupId group);
+  void leave(GroupId group, MonoTime began);
+  void finish_end(GroupId group);
+  void await_forgotten(GroupId group, wal::Ticket removed);
+  Status forget_leftovers(GroupId group);
 
   // net::PeerReceiver
   Result<net::Hello> greet(const net::Hello& theirs) override;
@@ -57,8 +74,12 @@ class NodeImpl final : public Node, public net::PeerReceiver {
                          const net::FrameMessage& message) override;
   // peer_requests.cc
   Status on_raft(NodeId from, std::string_view body);
-  Status on_write(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
-  Status on_admin(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_write(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message,
+                  Group::Origin origin);
+  Status on_transfer(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_routed_read(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_shard_pull(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_shard_release(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_snapshot_open(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_snapshot_chunk(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_join(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
@@ -74,22 +95,26 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   std::unique_ptr<wal::Wal> wal_;
   std::unique_ptr<engine::RocksStore> rocks_;
   Directory directory_;
+  Leaders leaders_{identity_.node};
   std::unique_ptr<Admission> admission_;
   std::unique_ptr<SnapshotStore> snapshots_;
   std::unique_ptr<Persister> persister_;
   std::unique_ptr<NodeShared> shared_;
+  std::optional<Replicas> replicas_;  // on the loop of group 0, as the next
+  std::set<GroupId> present_;         // replicas that run, or of which something is left
+  std::set<GroupId> ending_;          // those that are about to be taken away
+  ControlMachine control_machine_;
   std::vector<std::unique_ptr<Worker>> workers_;
-  std::vector<std::unique_ptr<api::KvService>> kv_services_;
+  std::unique_ptr<Controller> controller_;
+  std::vector<std::unique_ptr<Router>> routers_;
   std::vector<std::unique_ptr<api::AdminService>> admin_services_;
   std::unique_ptr<net::PeerAcceptor> acceptor_;
   std::atomic<bool> draining_ = false;
-  bool announcing_ = false;
-  std::string announced_;  // what the replicated record of ourselves says
   std::map<NodeId, Term> snapshot_terms_;
   std::mutex snapshot_terms_mutex_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-std::unique_ptr<api::KvService> make_kv_service(NodeImpl& node, size_t worker);
 std::unique_ptr<api::AdminService> make_admin_service(NodeImpl& node, size_t worker);
 
 }  // namespace flux::node

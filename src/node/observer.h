@@ -17,6 +17,8 @@ class Observer {
   virtual void applied(Group& group, const Entry& entry) = 0;
   // The group has gone through the seven steps.
   virtual void stepped(Group& group) = 0;
+  // The replica is about to be taken away, and says nothing any more.
+  virtual void closed(Group& group) = 0;
   // A message is about to leave, if there is a way to its receiver.
   virtual void sending(Group& group, const raft::Message& message) = 0;
 };

@@ -29,6 +29,10 @@ struct Founder {
   bool operator==(const Founder&) const = default;
 };
 
+inline constexpr uint32_t kReplicationMostByDefault = 5;
+// So many make groups differ by a tenth at most (docs/design/0004-controller.md).
+inline constexpr uint32_t kShardsPerGroup = 16;
+
 struct NodeOptions {
   std::string name;
   std::string data_dir;
@@ -38,6 +42,14 @@ struct NodeOptions {
   std::string advertise_http;
   // The members of a new cluster, ourselves among them; empty: a cluster of one. Ignored once the directory has a node.
   std::vector<Founder> initial_cluster;
+
+  // For a new cluster. Groups that hold data; 0: as many as keep every worker of every node busy. Voters of each; 0:
+  // one on every founder, kReplicationMostByDefault at most. Shards to begin with; 0: kShardsPerGroup for each group.
+  uint32_t groups = 0;
+  uint32_t replication = 0;
+  uint32_t shards = 0;
+  // Its share of replicas and leaders.
+  uint32_t cores = 1;
 
   EngineKind engine = EngineKind::kMemory;
   FsyncMode fsync = FsyncMode::kAlways;
@@ -57,6 +69,8 @@ struct NodeOptions {
   size_t appends_under_way_max = 128;
   // A snapshot travels in pieces of this size.
   uint64_t snapshot_chunk_bytes = 256_KiB;
+  // So does a shard that moves; a piece is one entry of the receiver's log.
+  uint64_t shard_chunk_bytes = 256_KiB;
   // How long a request waits for a leader or an answer.
   Micros request_timeout = Millis(5000);
 

@@ -5,33 +5,39 @@
 
 namespace flux::node {
 
-std::string encode_admin_call(const AdminCall& call) {
+std::string encode_transfer_call(const TransferCall& call) {
   std::string out;
   Encoder encoder(out);
-  encoder.u8(static_cast<uint8_t>(call.kind));
   encoder.id(call.group);
   encoder.id(call.target);
-  encoder.u8(static_cast<uint8_t>(call.change.action));
-  encoder.id(call.change.node);
-  encoder.bytes(encode_node_record(call.change.record));
   return out;
 }
 
-Result<AdminCall> decode_admin_call(std::string_view body) {
+Result<TransferCall> decode_transfer_call(std::string_view body) {
   Decoder decoder(body);
-  AdminCall call;
-  const uint8_t kind = decoder.u8();
-  if (kind < 1 || kind > 2) decoder.fail();
-  call.kind = static_cast<AdminCall::Kind>(kind);
+  TransferCall call;
   call.group = decoder.id<GroupId>();
   call.target = decoder.id<NodeId>();
-  const uint8_t action = decoder.u8();
-  if (action > static_cast<uint8_t>(api::MemberAction::kRemove)) decoder.fail();
-  call.change.action = static_cast<api::MemberAction>(action);
-  call.change.node = decoder.id<NodeId>();
-  const std::string_view record = decoder.bytes();
-  FLUX_RETURN_IF_ERROR(decoder.finish("an admin call"));
-  FLUX_TRY(call.change.record, decode_node_record(record));
+  FLUX_RETURN_IF_ERROR(decoder.finish("a transfer call"));
+  return call;
+}
+
+std::string encode_release_call(const ReleaseCall& call) {
+  std::string out;
+  Encoder encoder(out);
+  encoder.id(call.group);
+  encoder.id(call.shard);
+  encoder.id(call.num);
+  return out;
+}
+
+Result<ReleaseCall> decode_release_call(std::string_view body) {
+  Decoder decoder(body);
+  ReleaseCall call;
+  call.group = decoder.id<GroupId>();
+  call.shard = decoder.id<ShardId>();
+  call.num = decoder.id<ConfigNum>();
+  FLUX_RETURN_IF_ERROR(decoder.finish("a call to release a shard"));
   return call;
 }
 

@@ -18,22 +18,32 @@ namespace flux::node {
 enum class PeerMessage : uint8_t {
   kRaft = net::kFirstUserType,               // group | message (raft/message_codec.h)
   kWrite = net::kFirstUserType + 1,          // call: group | request (kv/command_codec.h) -> results
-  kAdmin = net::kFirstUserType + 2,          // call: AdminCall -> status
+  kTransfer = net::kFirstUserType + 2,       // call: TransferCall -> status
   kSnapshotOpen = net::kFirstUserType + 3,   // call: SnapshotOpen -> status, offset to go on from
   kSnapshotChunk = net::kFirstUserType + 4,  // call: SnapshotChunk -> status
   kJoin = net::kFirstUserType + 5,           // call: JoinCall -> status, JoinReply
+  kRoutedWrite = net::kFirstUserType + 6,    // call: group | request -> results; passed on to the leader
+  kRoutedRead = net::kFirstUserType + 7,     // call: group | read (node/requests.h) -> reply
+  kShardPull = net::kFirstUserType + 8,      // call: group | kv::ExportRequest -> status, kv::ShardChunk
+  kShardRelease = net::kFirstUserType + 9,   // call: ReleaseCall -> status
 };
 
-// What an operator's command becomes when another node leads.
-struct AdminCall {
-  enum class Kind : uint8_t { kChangeMember = 1, kTransfer = 2 };
-  Kind kind = Kind::kTransfer;
+// Hand leadership of the group over. kNobody: to the follower that is furthest along.
+struct TransferCall {
   GroupId group;
-  NodeId target;             // kTransfer
-  api::MemberChange change;  // kChangeMember
+  NodeId target;
 };
-std::string encode_admin_call(const AdminCall& call);
-Result<AdminCall> decode_admin_call(std::string_view body);
+std::string encode_transfer_call(const TransferCall& call);
+Result<TransferCall> decode_transfer_call(std::string_view body);
+
+// The receiver of a shard has all that the group has frozen at `num`.
+struct ReleaseCall {
+  GroupId group;  // the giver
+  ShardId shard;
+  ConfigNum num;
+};
+std::string encode_release_call(const ReleaseCall& call);
+Result<ReleaseCall> decode_release_call(std::string_view body);
 
 // A snapshot file that is on its way: group, the leader's term, the file's name by what it holds, and its size.
 struct SnapshotOpen {

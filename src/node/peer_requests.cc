@@ -57,7 +57,7 @@ Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
   }
   if (directory_.removed(theirs.node)) {
     return Status(ErrorCode::kPrecondition, fmt::format("node {} ('{}') is not a member of this cluster; add it with "
-                                                        "'fluxctl member add'",
+                                                        "'fluxctl node add'",
                                                         theirs.node, theirs.name));
   }
   FLUX_RETURN_IF_ERROR(known_peers_->admit(theirs));
@@ -79,9 +79,17 @@ Status NodeImpl::on_peer_message(const Connection& connection, const net::FrameM
     case PeerMessage::kRaft:
       return on_raft(from, message.body);
     case PeerMessage::kWrite:
-      return on_write(connection, message);
-    case PeerMessage::kAdmin:
-      return on_admin(connection, message);
+      return on_write(connection, message, Group::Origin::kPeer);
+    case PeerMessage::kRoutedWrite:
+      return on_write(connection, message, Group::Origin::kRouted);
+    case PeerMessage::kRoutedRead:
+      return on_routed_read(connection, message);
+    case PeerMessage::kShardPull:
+      return on_shard_pull(connection, message);
+    case PeerMessage::kShardRelease:
+      return on_shard_release(connection, message);
+    case PeerMessage::kTransfer:
+      return on_transfer(connection, message);
     case PeerMessage::kSnapshotOpen:
       return on_snapshot_open(connection, message);
     case PeerMessage::kSnapshotChunk:
@@ -116,32 +124,85 @@ Status NodeImpl::on_raft(NodeId from, std::string_view body) {
   return {};
 }
 
-Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage& message) {
+Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage& message, Group::Origin origin) {
   Decoder decoder(message.body);
   const auto group_id = decoder.id<GroupId>();
   std::string request(decoder.raw(decoder.remaining()));
   FLUX_TRY(const bool erases_only, kv::check_request(request));
   const Answer answer(connection, message.request_id);
-  on_owner(group_id, connection->loop(), [this, group_id, answer, erases_only, request = std::move(request)]() mutable {
-    const auto done = [answer](const api::WriteReply& reply) {
-      std::string body;
-      kv::encode_results(body, reply);
-      answer(std::move(body));
-    };
+  on_owner(group_id, connection->loop(),
+           [this, group_id, answer, erases_only, origin, request = std::move(request)]() mutable {
+             const auto done = [answer](const api::WriteReply& reply) {
+               std::string body;
+               kv::encode_results(body, reply);
+               answer(std::move(body));
+             };
+             Group* group = owner(group_id).find(group_id);
+             if (group == nullptr) return done({.status = Status(ErrorCode::kNotLeader, "no such group here")});
+             group->write_encoded(std::move(request), erases_only, origin, done);
+           });
+  return {};
+}
+
+Status NodeImpl::on_routed_read(const Connection& connection, const net::FrameMessage& message) {
+  Decoder decoder(message.body);
+  const auto group_id = decoder.id<GroupId>();
+  const Answer answer(connection, message.request_id);
+  auto done = [answer](const api::ReadReply& reply) {
+    std::string body;
+    if (Status status = OwnedReadReply::encode(reply, body); !status.ok()) {
+      body.clear();
+      (void)OwnedReadReply::encode({.status = std::move(status)}, body);
+    }
+    answer(std::move(body));
+  };
+  FLUX_TRY(WaitingRead read, WaitingRead::decode(decoder.raw(decoder.remaining()), done, MonoTime()));
+  read.may_reroute = false;
+  on_owner(group_id, connection->loop(), [this, group_id, read = std::move(read)]() mutable {
+    read.deadline = owner(group_id).loop().now() + options_.request_timeout;
     Group* group = owner(group_id).find(group_id);
-    if (group == nullptr) return done({.status = Status(ErrorCode::kNotLeader, "no such group here")});
-    group->write_encoded(std::move(request), erases_only, Group::Origin::kPeer, done);
+    if (group == nullptr) return read.done({.status = Status(ErrorCode::kNotLeader, "no such group here")});
+    group->submit(std::move(read));
   });
   return {};
 }
 
-Status NodeImpl::on_admin(const Connection& connection, const net::FrameMessage& message) {
-  FLUX_TRY(AdminCall call, decode_admin_call(message.body));
+Status NodeImpl::on_shard_pull(const Connection& connection, const net::FrameMessage& message) {
+  Decoder decoder(message.body);
+  const auto group_id = decoder.id<GroupId>();
+  FLUX_TRY(kv::ExportRequest request, kv::decode_export_request(decoder.raw(decoder.remaining())));
+  // One record is at least sent; more than this would not fit a frame with it.
+  request.bytes_max = std::min<size_t>(request.bytes_max, 4_MiB);
   const Answer answer(connection, message.request_id);
-  const GroupId group = call.group;
-  on_owner(group, connection->loop(), [this, call = std::move(call), answer] {
-    run_admin(call, [answer](const Status& status) { answer.status(status); });
+  on_owner(group_id, connection->loop(), [this, group_id, request = std::move(request), answer] {
+    Group* group = owner(group_id).find(group_id);
+    if (group == nullptr) return answer.status(Status(ErrorCode::kNotLeader, "no such group here"));
+    const Result<kv::ShardChunk> chunk = group->export_shard(request);
+    if (!chunk.ok()) return answer.status(chunk.status());
+    std::string body;
+    encode_status(body, {});
+    body += kv::encode(*chunk);
+    answer(std::move(body));
   });
+  return {};
+}
+
+Status NodeImpl::on_shard_release(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(const ReleaseCall call, decode_release_call(message.body));
+  const Answer answer(connection, message.request_id);
+  on_owner(call.group, connection->loop(), [this, call, answer] {
+    Group* group = owner(call.group).find(call.group);
+    if (group == nullptr) return answer.status(Status(ErrorCode::kNotLeader, "no such group here"));
+    group->release_shard(call.shard, call.num, [answer](const Status& status) { answer.status(status); });
+  });
+  return {};
+}
+
+Status NodeImpl::on_transfer(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(const TransferCall call, decode_transfer_call(message.body));
+  const Answer answer(connection, message.request_id);
+  on_owner(call.group, connection->loop(),
+           [this, call, answer] { run_transfer(call, [answer](const Status& status) { answer.status(status); }); });
   return {};
 }
 
@@ -200,7 +261,7 @@ Status NodeImpl::on_join(const Connection& connection, const net::FrameMessage& 
   if (reply.node == kNobody) {
     answer.status(
         Status(ErrorCode::kNotFound,
-               fmt::format("no node called '{}' has been added to this cluster; run 'fluxctl member add {}=HOST:"
+               fmt::format("no node called '{}' has been added to this cluster; run 'fluxctl node add {}=HOST:"
                            "PORT' first",
                            call.name, call.name)));
     return {};

@@ -2,14 +2,18 @@
 #pragma once
 
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "api/kv_service.h"
+#include "base/check.h"
 #include "base/log_entry.h"
+#include "base/status.h"
 #include "base/types.h"
+#include "kv/command_codec.h"
 
 namespace flux::node {
 
@@ -18,8 +22,13 @@ struct WriteWaiter {
   api::WriteDone done;  // empty: was answered because its time was over
   MonoTime deadline;
   size_t bytes = 0;  // of its request in the entry
-  // False for requests that another node forwarded to us: they go no further.
+  // What may become of a request that this group's replica here cannot carry out: passed on to the group's leader;
+  // routed anew, if the group does not serve its keys. Whoever sent it here does otherwise what is left to do.
   bool may_forward = true;
+  bool may_reroute = true;
+  uint32_t attempts = 0;  // at finding a group
+  // Has no keys to be routed by: it is for this group, or for nobody if that has gone.
+  std::optional<GroupId> bound;
 };
 
 // A write that has no leader to go to yet.
@@ -34,6 +43,18 @@ struct EntryDraft {
   std::vector<WriteWaiter> waiters;  // one per request, in order
 };
 
+// The requests of an entry, and who waits for them. `visit` takes the waiter over.
+template <typename Visit>
+void for_each_request(std::string_view entry, std::vector<WriteWaiter>& waiters, Visit visit) {
+  std::string_view left = entry.substr(kv::kEntryHeaderBytes);
+  for (WriteWaiter& waiter : waiters) {
+    FLUX_CHECK(waiter.bytes <= left.size());
+    const std::string_view request = left.substr(0, waiter.bytes);
+    left.remove_prefix(waiter.bytes);
+    visit(request, std::move(waiter));
+  }
+}
+
 // An entry that the core has been asked to append. The bytes are kept until it says whether it has.
 struct ProposedEntry {
   SharedBytes data;
@@ -45,19 +66,50 @@ class WaitingRead {
  public:
   WaitingRead(const api::ReadRequest& request, api::Consistency consistency, api::ReadDone on_done, MonoTime until);
 
+  // What travels between nodes (docs/formats/peer.md).
+  void encode(std::string& out) const;
+  static Result<WaitingRead> decode(std::string_view bytes, api::ReadDone on_done, MonoTime until);
+
   // The request; points into this object and `keys`, which must not be moved meanwhile.
   api::ReadRequest view(std::vector<std::string_view>& keys) const;
 
   api::Consistency consistency;
   api::ReadDone done;
   MonoTime deadline;
+  bool may_reroute = true;  // as WriteWaiter has it
+  uint32_t attempts = 0;
 
  private:
-  enum class Kind : uint8_t { kGet, kScan, kCount, kRandomKey };
+  // Numbers are part of the peer protocol.
+  enum class Kind : uint8_t { kGet = 1, kScan = 2, kCount = 3, kRandomKey = 4 };
+  WaitingRead(api::ReadDone on_done, MonoTime until) : done(std::move(on_done)), deadline(until), kind_(Kind::kCount) {}
   Kind kind_;
   std::string bytes_;           // all keys, one after the other
   std::vector<uint32_t> ends_;  // where each ends
   api::ScanRequest scan_;       // without its views
+};
+
+// A reply that owns what its views point to.
+class OwnedReadReply {
+ public:
+  OwnedReadReply() = default;
+  explicit OwnedReadReply(const api::ReadReply& source);
+  OwnedReadReply(const OwnedReadReply&) = delete;
+  OwnedReadReply& operator=(const OwnedReadReply&) = delete;
+
+  // What travels between nodes. kTooLarge if it does not fit a frame.
+  static Status encode(const api::ReadReply& reply, std::string& out);
+  Status decode(std::string_view bytes);
+
+  const api::ReadReply& view() const { return reply_; }
+
+ private:
+  std::string_view keep(std::string_view bytes);
+
+  api::ReadReply reply_;
+  std::string storage_;
+  std::vector<api::Item> items_;
+  std::string resume_;
 };
 
 // Waiters of entries that were appended, in log order.

@@ -95,6 +95,19 @@ Result<SavedSnapshot> SnapshotStore::save(GroupId group, const engine::Snapshot&
   return SavedSnapshot{.meta = meta, .path = path_of(group, meta.last), .bytes = bytes};
 }
 
+Status SnapshotStore::remove(GroupId group) {
+  {
+    const std::lock_guard lock(mutex_);
+    incoming_.erase(group);
+  }
+  const std::string dir = group_dir(group);
+  FLUX_TRY(const bool exists, fs_.exists(dir));
+  if (!exists) return {};
+  FLUX_TRY(const std::vector<std::string> names, fs_.list(dir));
+  for (const std::string& name : names) FLUX_RETURN_IF_ERROR(fs_.remove(dir + "/" + name));
+  return fs_.sync_dir(dir);
+}
+
 Result<std::optional<SavedSnapshot>> SnapshotStore::newest(GroupId group) {
   const std::string dir = group_dir(group);
   FLUX_TRY(const std::vector<std::string> names, fs_.list(dir));
@@ -133,13 +146,15 @@ Result<uint64_t> SnapshotStore::open_incoming(const SnapshotOpen& open) {
     Incoming& under_way = it->second;
     // The same file again: the sender, or another peer that has it, goes on where it stopped.
     if (under_way.last == open.last && under_way.bytes_total == open.bytes) {
+      under_way.term = std::max(under_way.term, open.term);
       if (under_way.bytes_here > 0) FLUX_PROBE("a snapshot goes on where it was");
       // All of it is here, but the group did not take it when it was offered: the last byte comes again, and with it
       // the offer.
       if (under_way.bytes_here > 0 && under_way.bytes_here == under_way.bytes_total) --under_way.bytes_here;
       return under_way.bytes_here;
     }
-    if (under_way.last.index > open.last.index) {
+    // That of an earlier leader may never be completed, however new it is.
+    if (under_way.last.index > open.last.index && open.term <= under_way.term) {
       return Status(ErrorCode::kPrecondition, "a newer snapshot is on its way already");
     }
     FLUX_PROBE("a newer snapshot begins to arrive");
@@ -156,7 +171,8 @@ Result<uint64_t> SnapshotStore::open_incoming(const SnapshotOpen& open) {
   FLUX_TRY(const bool stale, fs_.exists(path));
   if (stale) FLUX_RETURN_IF_ERROR(fs_.remove(path));
   FLUX_TRY(std::unique_ptr<env::File> file, fs_.open(path, env::OpenMode::kCreate));
-  incoming_[open.group] = {.last = open.last, .bytes_total = open.bytes, .bytes_here = 0, .file = std::move(file)};
+  incoming_[open.group] = {
+      .last = open.last, .term = open.term, .bytes_total = open.bytes, .bytes_here = 0, .file = std::move(file)};
   return uint64_t{0};
 }
 

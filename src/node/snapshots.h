@@ -50,12 +50,16 @@ class SnapshotStore {
   Result<SavedSnapshot> adopt(GroupId group, EntryId last);
   void discard_incoming(GroupId group, EntryId last);
 
+  // Forgets all of a group, durably: a group of that number that comes again would begin with it.
+  Status remove(GroupId group);
+
   // Loads a file into an engine. Slow.
   Status load(const std::string& path, engine::Engine& engine);
 
  private:
   struct Incoming {
     EntryId last;
+    Term term;  // of the leader that sends it
     uint64_t bytes_total = 0;
     uint64_t bytes_here = 0;
     std::unique_ptr<env::File> file;

@@ -4,6 +4,8 @@
 
 #include "api/limits.h"
 #include "base/log.h"
+#include "node/router.h"
+#include "node/steward.h"
 #include "raft/message_codec.h"
 
 namespace flux::node {
@@ -24,23 +26,54 @@ Worker::~Worker() {
   // Nobody may be answered any more: doors and services are gone.
   for (auto& [peer, links] : links_) links.for_each([](net::PeerLink& link) { link.forget_calls(); });
   links_.clear();
+  stewards_.clear();
   groups_.clear();
 }
 
-Status Worker::add_group(GroupId id, std::unique_ptr<engine::Engine> engine, const raft::Membership& founding) {
-  auto group = std::make_unique<Group>(*this, id, shared_.wal, std::move(engine), rng_.fork());
+Status Worker::add_group(GroupId id, Opening opening) {
+  auto group = std::make_unique<Group>(*this, id, shared_.wal, std::move(opening.engine), rng_.fork(), opening.control);
   Group& added = *group;
   FLUX_RETURN_IF_ERROR(shared_.snapshots.restore(id, added.engine()));
-  raft::Membership first = founding;
+  raft::Membership first = std::move(opening.founding);
   if (first.voters.empty()) {
-    // A node that joined learned its first membership from a snapshot. The state alone does not hold it unless it has
-    // changed since the cluster was founded.
+    // A replica that was added later learned its first membership from a snapshot. The state alone does not hold it
+    // unless it has changed since the group was founded.
     FLUX_TRY(const std::optional<SavedSnapshot> newest, shared_.snapshots.newest(id));
     if (newest) first = newest->meta.membership;
   }
-  FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, first));
+  FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, first, opening.promised));
   groups_.emplace(id, std::move(group));
+  if (opening.control == nullptr) stewards_.emplace(id, std::make_unique<Steward>(*this, added));
   return {};
+}
+
+HardState Worker::silence(GroupId id) {
+  Group* group = find(id);
+  if (group == nullptr) return {};
+  if (Observer* watcher = observer()) watcher->closed(*group);
+  group->end();
+  return group->core().hard_state();
+}
+
+Status Worker::remove_group(GroupId id) {
+  const auto it = groups_.find(id);
+  if (it == groups_.end()) return {};
+  log::info("group {}: this node's replica goes", id);
+  stewards_.erase(id);
+  std::erase(awake_, it->second.get());
+  std::erase(round_, it->second.get());
+  groups_.erase(it);
+  FLUX_RETURN_IF_ERROR(shared_.snapshots.remove(id));
+  if (shared_.wal.has_group(id)) FLUX_RETURN_IF_ERROR(shared_.wal.remove(id));
+  shared_.persister.kick(loop_);
+  return {};
+}
+
+void Worker::set_chart(ChartPtr chart) {
+  chart_ = std::move(chart);
+  refresh_addresses();
+  for (const auto& [id, steward] : stewards_) steward->look();
+  if (router_ != nullptr) router_->look_again();
 }
 
 Group* Worker::find(GroupId id) {
@@ -50,7 +83,9 @@ Group* Worker::find(GroupId id) {
 
 void Worker::start() {
   shared_.persister.add_listener(loop_, [this] {
-    for (auto& [id, group] : groups_) wake(*group);
+    for (auto& [id, group] : groups_) {
+      if (group->waits_for_disk()) wake(*group);
+    }
   });
   loop_.set_turn_end([this] { run_once(); });
   // Opening a group may have written to its log.
@@ -112,7 +147,7 @@ void Worker::answer() {
     rearm(*group);
     if (group->more_to_do()) wake(*group);
     maybe_snapshot(*group);
-    if (Observer* watcher = observer()) watcher->stepped(*group);
+    if (Observer* watcher = observer(); watcher != nullptr && !group->ended()) watcher->stepped(*group);
   }
   flush_links();
   // What was touched during the round has its own next one; ask for it, as nothing else may.
@@ -172,8 +207,11 @@ void Worker::forward_write(NodeId leader, GroupId group, std::string_view reques
 void Worker::call(NodeId peer, PeerMessage type, std::string_view body, net::CallDone done) {
   Links* links = links_to(peer);
   if (links == nullptr) return done(Status(ErrorCode::kUnavailable, fmt::format("node {} is not known", peer)));
-  const bool bulk = type == PeerMessage::kSnapshotOpen || type == PeerMessage::kSnapshotChunk;
-  net::PeerLink* link = type == PeerMessage::kWrite ? links->entries.get() : links->messages.get();
+  const bool bulk =
+      type == PeerMessage::kSnapshotOpen || type == PeerMessage::kSnapshotChunk || type == PeerMessage::kShardPull;
+  const bool carries_data =
+      type == PeerMessage::kWrite || type == PeerMessage::kRoutedWrite || type == PeerMessage::kRoutedRead;
+  net::PeerLink* link = carries_data ? links->entries.get() : links->messages.get();
   if (bulk) {
     if (!links->bulk) links->bulk = make_link(peer, links->messages->address(), net::Channel::kBulk);
     link = links->bulk.get();
@@ -181,10 +219,16 @@ void Worker::call(NodeId peer, PeerMessage type, std::string_view body, net::Cal
   link->call(static_cast<uint8_t>(type), body, std::move(done));
 }
 
-void Worker::records_changed(Group& group) {
-  shared_.records_changed(group);
-  refresh_addresses();
+void Worker::state_changed(Group& group) {
+  shared_.state_changed(group);
+  if (const auto steward = stewards_.find(group.id()); steward != stewards_.end()) {
+    steward->second->look();
+    router_->look_again();
+  }
 }
+
+void Worker::reroute(ParkedWrite write) { router_->reroute(std::move(write)); }
+void Worker::reroute(WaitingRead read) { router_->reroute(std::move(read)); }
 
 void Worker::halted(Group& group, const Status&) { wake(group); }
 
@@ -260,6 +304,10 @@ void Worker::on_tick() {
   refresh_addresses();
   if (++ticks_ % 4 == 0) {
     if (shared_.world.memory_used) shared_.admission.set_memory_used(shared_.world.memory_used());
+    for (const auto& [id, steward] : stewards_) {
+      steward->look();
+      steward->group().count_operations(now);
+    }
     for (const GroupId pinning : shared_.wal.pinning_groups()) {
       if (Group* group = find(pinning); group != nullptr) shorten_log(*group);
     }

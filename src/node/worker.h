@@ -12,7 +12,9 @@
 #include <set>
 #include <vector>
 
+#include "ctrl/apply.h"
 #include "net/peer_link.h"
+#include "node/chart.h"
 #include "node/directory.h"
 #include "node/group.h"
 #include "node/identity.h"
@@ -33,9 +35,16 @@ struct NodeShared {
   Admission& admission;
   Directory& directory;
   SnapshotStore& snapshots;
-  // Told when a group's records have changed, on the worker's loop.
-  std::function<void(Group&)> records_changed;
+  // Told, on the worker's loop, when a group has changed its members, role or shards, or when the controller's state
+  // has.
+  std::function<void(Group&)> state_changed;
+  // Proposes a command to the controller; the answer comes on `loop`.
+  using Submitted = absl::AnyInvocable<void(ctrl::Outcome)>;
+  std::function<void(env::Loop& loop, const ctrl::Command& command, Submitted done)> submit;
 };
+
+class Router;
+class Steward;
 
 class Worker final : public GroupHost {
  public:
@@ -44,12 +53,31 @@ class Worker final : public GroupHost {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
+  // How a replica begins.
+  struct Opening {
+    std::unique_ptr<engine::Engine> engine;
+    raft::Membership founding;  // before the first entry
+    bool promised = false;      // it has run before
+    ControlMachine* control = nullptr;
+  };
   // Opens the group: newest snapshot, engine, log.
-  Status add_group(GroupId id, std::unique_ptr<engine::Engine> engine, const raft::Membership& founding);
+  Status add_group(GroupId id, Opening opening);
+  // Whether a snapshot or a flush of the group is under way; it may not be removed then.
+  bool is_saving(GroupId id) const { return snapshotting_.contains(id); }
+  // The replica says nothing any more. Returns what it has said last.
+  HardState silence(GroupId id);
+  // Takes the replica away, with its log and snapshots; what the engine holds of it must go afterwards.
+  Status remove_group(GroupId id);
   Group* find(GroupId id);
   const std::map<GroupId, std::unique_ptr<Group>>& groups() const { return groups_; }
   // Begins to run turns.
   void start();
+  void set_router(Router* router) { router_ = router; }
+  Router& router() { return *router_; }
+  // The newest that this worker was told of.
+  const ChartPtr& chart() const { return chart_; }
+  void set_chart(ChartPtr chart);
+  Rng fork_rng() { return rng_.fork(); }
 
   // A peer's words for a group of ours.
   void on_raft(GroupId group, raft::Message message);
@@ -62,17 +90,22 @@ class Worker final : public GroupHost {
   using SnapshotDone = absl::AnyInvocable<void(Result<SavedSnapshot>)>;
   void take_snapshot(Group& group, SnapshotDone done);
 
+  // What the workers of the node share.
+  NodeShared& shared() { return shared_; }
+
+  void wake(Group& group) override;
   env::Loop& loop() override { return loop_; }
   const NodeOptions& options() const override { return shared_.options; }
 
  private:
   // --- GroupHost
   Admission& admission() override { return shared_.admission; }
-  void wake(Group& group) override;
   void send(GroupId group, const raft::Message& message) override;
   void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) override;
   void send_snapshot(Group& group, const raft::SnapshotRequest& request) override;
-  void records_changed(Group& group) override;
+  void state_changed(Group& group) override;
+  void reroute(ParkedWrite write) override;
+  void reroute(WaitingRead read) override;
   void halted(Group& group, const Status& why) override;
   Observer* observer() override { return shared_.world.observer; }
 
@@ -116,6 +149,9 @@ class Worker final : public GroupHost {
   env::Loop& loop_;
   Rng rng_;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::map<GroupId, std::unique_ptr<Steward>> stewards_;  // of groups that hold shards
+  ChartPtr chart_ = std::make_shared<const Chart>();
+  Router* router_ = nullptr;
   std::map<NodeId, Links> links_;
   uint64_t directory_generation_ = 0;
 

@@ -104,7 +104,9 @@ void Worker::maybe_snapshot(Group& group) {
 }
 
 void Worker::shorten_log(Group& group) {
-  if (snapshotting_.contains(group.id())) return;
+  if (snapshotting_.contains(group.id()) || !group.halt_reason().ok()) return;
+  // Nothing was applied since the last one: another would free nothing.
+  if (group.state_machine().applied().index <= group.last_snapshot().index) return;
   if (options().engine == EngineKind::kMemory) {
     return take_snapshot(group, [](const Result<SavedSnapshot>&) {});
   }

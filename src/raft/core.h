@@ -104,6 +104,8 @@ class Core {
   NodeId id() const { return options_.id; }
   Role role() const { return role_; }
   Term term() const { return term_; }
+  // The newest, durable or not.
+  HardState hard_state() const { return {.term = term_, .vote = vote_}; }
   NodeId leader() const { return leader_; }  // kNobody: not known
   Index commit_index() const { return commit_; }
   Index applied_index() const { return applied_; }
@@ -164,7 +166,6 @@ class Core {
   void fail(Status status);
   void on_persisted(uint64_t number);
   void on_applied(Index index);
-  HardState hard_state() const { return {.term = term_, .vote = vote_}; }
 
   // election.cc: roles and timers.
   void on_tick();

@@ -31,6 +31,7 @@ struct ChaosOptions {
   VerifyLoadOptions load;
   double seconds = 30;
   uint64_t nodes = 3;
+  uint64_t groups = 0;
   std::string engine = "memory";
   std::string history_out;
   bool keep = false;
@@ -105,6 +106,8 @@ class LocalCluster {
                         at(2),
                         "--engine",
                         options.engine,
+                        "--groups",
+                        std::to_string(options.groups),
                         "--initial-cluster",
                         founders};
       FLUX_RETURN_IF_ERROR(spawn(i));
@@ -306,6 +309,11 @@ void add_chaos_command(CLI::App& app, const Common& common, Run& run) {
   add_verify_load_options(*chaos, options->load, options->history_out);
   chaos->add_option("--seconds", options->seconds, "How long")->check(CLI::Range(1.0, 86400.0))->capture_default_str();
   chaos->add_option("--nodes", options->nodes, "Nodes")->check(CLI::Range(1, 7))->capture_default_str();
+  chaos
+      ->add_option("--groups", options->groups,
+                   "Raft groups that share the keys; 0: as many as a cluster has by itself")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
   chaos->add_option("--engine", options->engine, "Of the nodes")
       ->check(CLI::IsMember({"memory", "rocksdb"}))
       ->capture_default_str();

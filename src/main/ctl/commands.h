@@ -26,6 +26,9 @@ struct Common {
 using Run = std::function<Status()>;
 
 void add_status_commands(CLI::App& app, const Common& common, Run& run);
+void add_cluster_commands(CLI::App& app, const Common& common, Run& run);
+void add_shard_commands(CLI::App& app, const Common& common, Run& run);
+void add_plan_commands(CLI::App& app, const Common& common, Run& run);
 void add_data_commands(CLI::App& app, const Common& common, Run& run);
 void add_wal_commands(CLI::App& app, Run& run);
 void add_bench_command(CLI::App& app, const Common& common, Run& run);

@@ -1,6 +1,10 @@
 #include "server/http/json.h"
 
 #include <boost/json.hpp>
+#include <set>
+
+#include "api/key_text.h"
+#include "api/slot.h"
 
 namespace flux::server::http {
 namespace {
@@ -11,6 +15,71 @@ json::array ids(const std::vector<NodeId>& nodes) {
   json::array out;
   for (const NodeId node : nodes) out.push_back(node.value());
   return out;
+}
+
+json::object to_json(const api::NodeRecord& node) {
+  return {{"id", node.id.value()},
+          {"name", node.name},
+          {"peer_address", node.peer_address},
+          {"resp_address", node.resp_address},
+          {"http_address", node.http_address}};
+}
+
+json::object to_json(const api::NodeView& node) {
+  json::object out = to_json(node.record);
+  out["state"] = node.state;
+  out["cores"] = node.cores;
+  out["replicas"] = node.replicas;
+  out["leaders"] = node.leaders;
+  return out;
+}
+
+json::object to_json(const api::GroupView& group) {
+  return {{"id", group.id.value()},          {"state", group.state},
+          {"weight", group.weight},          {"voters", ids(group.voters)},
+          {"learners", ids(group.learners)}, {"leader", group.leader.value()},
+          {"shards", group.shards},          {"settled", group.settled.value()},
+          {"changed", group.changed.value()}};
+}
+
+json::object to_json(const api::KeyspaceView& keyspace) {
+  return {{"id", keyspace.id.value()},
+          {"name", keyspace.name},
+          {"kind", keyspace.kind},
+          {"replication", keyspace.replication},
+          {"shards", keyspace.shards}};
+}
+
+json::object to_json(const api::ShardView& shard, bool hash) {
+  json::object out{{"id", shard.id.value()},
+                   {"keyspace", shard.keyspace},
+                   {"start", api::key_text(shard.start)},
+                   {"end", api::key_text(shard.end)}};
+  if (hash) {
+    const uint16_t end = shard.end.empty() ? api::kSlotCount : api::slot_of_encoded(shard.end).value();
+    out["slots"] = json::array{api::slot_of_encoded(shard.start).value(), end - 1};
+  }
+  out["group"] = shard.group.value();
+  out["pinned"] = shard.pinned;
+  out["state"] = shard.state;
+  out["keys"] = shard.keys;
+  out["bytes"] = shard.bytes;
+  out["operations_per_second"] = shard.operations_per_second;
+  return out;
+}
+
+json::object to_json(const api::PlanView& plan) {
+  json::array steps;
+  for (const api::StepView& step : plan.steps) {
+    json::object each{{"what", step.what},
+                      {"phase", step.phase},
+                      {"bytes_done", step.bytes_done},
+                      {"bytes_total", step.bytes_total},
+                      {"keys_done", step.keys_done}};
+    if (!step.reason.empty()) each["reason"] = step.reason;
+    steps.push_back(std::move(each));
+  }
+  return {{"id", plan.id}, {"kind", plan.kind}, {"state", plan.state}, {"steps", std::move(steps)}};
 }
 
 json::object to_json(const api::GroupStatus& group) {
@@ -38,6 +107,13 @@ json::object to_json(const api::GroupStatus& group) {
                                  {"recently_active", peer.recently_active}});
   }
   out["peers"] = std::move(peers);
+  return out;
+}
+
+template <typename T>
+json::array array_of(const std::vector<T>& elements) {
+  json::array out;
+  for (const T& element : elements) out.push_back(to_json(element));
   return out;
 }
 
@@ -85,19 +161,36 @@ json::value to_json(const api::NodeStatus& status) {
   json::array warnings;
   for (const std::string& warning : status.warnings) warnings.push_back(json::value(warning));
   out["warnings"] = std::move(warnings);
-  json::array groups;
-  for (const api::GroupStatus& group : status.groups) groups.push_back(to_json(group));
-  out["groups"] = std::move(groups);
-  json::array nodes;
-  for (const api::NodeRecord& node : status.nodes) {
-    nodes.push_back(json::object{{"id", node.id.value()},
-                                 {"name", node.name},
-                                 {"peer_address", node.peer_address},
-                                 {"resp_address", node.resp_address},
-                                 {"http_address", node.http_address}});
-  }
-  out["nodes"] = std::move(nodes);
+  out["groups"] = array_of(status.groups);
+  out["nodes"] = array_of(status.nodes);
   return out;
+}
+
+json::value to_json(const api::ClusterView& view) {
+  json::object out;
+  out["config_num"] = view.config.value();
+  out["balance"] = view.balance;
+  out["nodes"] = array_of(view.nodes);
+  out["groups"] = array_of(view.groups);
+  out["keyspaces"] = array_of(view.keyspaces);
+  std::set<std::string_view> hashed;
+  for (const api::KeyspaceView& keyspace : view.keyspaces) {
+    if (keyspace.kind == "hash") hashed.insert(keyspace.name);
+  }
+  json::array shards;
+  for (const api::ShardView& shard : view.shards) shards.push_back(to_json(shard, hashed.contains(shard.keyspace)));
+  out["shards"] = std::move(shards);
+  out["plans"] = array_of(view.plans);
+  return out;
+}
+
+json::value to_json(const api::ClusterReply& reply) {
+  return json::object{{"ok", true},
+                      {"config_num", reply.config.value()},
+                      {"plan", reply.plan},
+                      {"node", reply.node.value()},
+                      {"group", reply.group.value()},
+                      {"note", reply.note}};
 }
 
 std::string pretty(const json::value& value) {

@@ -1,5 +1,6 @@
 // HTTP requests as hostile bytes: whatever arrives is answered the same however it is cut, keeps no more memory than
 // the limits say, and does not outstay its time. The first byte chooses the cuts.
+#include "api/key_text.h"
 #include "base/rng.h"
 #include "env/testing/fake_net.h"
 #include "server/http/door.h"
@@ -22,6 +23,8 @@ Outcome run(std::string_view bytes, uint64_t seed, size_t piece_max) {
   env::testing::FakeLoop loop;
   env::testing::FakeNetwork network;
   server::testing::FakeAdmin admin(loop);
+  admin.view.config = ConfigNum(5);
+  admin.view.shards = {{.keyspace = "k", .start = std::string(bytes.substr(0, 100))}};
   const auto door = server::http::Door::open(network, loop, admin, {}).value();
   const auto wire = network.dial();
   Rng rng(seed);
@@ -42,11 +45,19 @@ Outcome run(std::string_view bytes, uint64_t seed, size_t piece_max) {
   return outcome;
 }
 
+// A key has one spelling that gives it back, whatever text it was read from.
+void spell_as_key(std::string_view text) {
+  const Result<std::string> key = api::parse_key_text(text);
+  if (key.ok()) FLUX_CHECK(api::parse_key_text(api::key_text(*key)).value() == *key);
+  if (text.size() <= 1000) FLUX_CHECK(api::parse_key_text(api::key_text(text)).value() == text);
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 1 || size > 100'000) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data + 1), size - 1);
+  spell_as_key(bytes);
   const Outcome whole = run(bytes, 0, 0);
   const Outcome cut = run(bytes, data[0], 1 + data[0] % 64 * (data[0] % 64));
   FLUX_CHECK(whole == cut, "whole: {} {}\ncut: {} {}", whole.closed, whole.sent, cut.closed, cut.sent);

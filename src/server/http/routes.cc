@@ -1,11 +1,13 @@
 #include "server/http/routes.h"
 
+#include <fmt/core.h>
 #include <prometheus/text_serializer.h>
 
 #include <boost/json.hpp>
-#include <charconv>
 
 #include "api/errors.h"
+#include "server/http/body.h"
+#include "server/http/cluster_routes.h"
 #include "server/http/json.h"
 #include "server/http/metrics.h"
 
@@ -91,76 +93,25 @@ void get_version(api::AdminService& admin, Respond respond) {
   });
 }
 
-// A member of a JSON object that must be an id.
-Result<uint64_t> id_member(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  if (value == nullptr) return Status(ErrorCode::kInvalidArgument, "\"" + std::string(name) + "\" is missing");
-  if (value->is_int64() && value->get_int64() >= 0) return static_cast<uint64_t>(value->get_int64());
-  if (value->is_uint64()) return value->get_uint64();
-  return Status(ErrorCode::kInvalidArgument, "\"" + std::string(name) + "\" is not a node id");
-}
-
-Result<std::string> text_member(const json::object& object, std::string_view name) {
-  const json::value* value = object.if_contains(name);
-  if (value == nullptr || !value->is_string()) {
-    return Status(ErrorCode::kInvalidArgument, "\"" + std::string(name) + "\" is missing or not a text");
-  }
-  return std::string(value->get_string());
-}
-
-Result<json::object> body_object(const Request& request) {
-  json::parse_options limits;
-  limits.max_depth = 8;
-  boost::system::error_code error;
-  json::value value = json::parse(request.body.empty() ? "{}" : request.body, error, {}, limits);
-  if (error || !value.is_object()) {
-    return Status(ErrorCode::kInvalidArgument, "the body is not a JSON object: " + error.message());
-  }
-  return value.get_object();
-}
-
-Result<api::MemberChange> member_change(const Request& request) {
-  FLUX_TRY(const json::object body, body_object(request));
-  api::MemberChange change;
-  const std::string_view action = std::string_view(request.path).substr(std::string_view("/members/").size());
-  if (action == "add") {
-    FLUX_TRY(change.record.name, text_member(body, "name"));
-    FLUX_TRY(change.record.peer_address, text_member(body, "peer_address"));
-    const json::value* learner = body.if_contains("learner");
-    if (learner != nullptr && !learner->is_bool()) {
-      return Status(ErrorCode::kInvalidArgument, "\"learner\" is neither true nor false");
-    }
-    const bool is_learner = learner != nullptr && learner->get_bool();
-    change.action = is_learner ? api::MemberAction::kAddLearner : api::MemberAction::kAddVoter;
-    return change;
-  }
-  FLUX_TRY(const uint64_t node, id_member(body, "node"));
-  change.node = NodeId(node);
-  change.action = action == "remove" ? api::MemberAction::kRemove : api::MemberAction::kPromote;
-  return change;
-}
-
-void post_member(const Request& request, api::AdminService& admin, Respond respond) {
-  Result<api::MemberChange> change = member_change(request);
-  if (!change.ok()) return respond(error_response(change.status()));
-  admin.change_member(std::move(change).value(),
-                      [respond = std::move(respond)](const Status& status) mutable { respond_done(respond, status); });
-}
-
 void post_transfer(const Request& request, api::AdminService& admin, Respond respond) {
-  const Result<json::object> body = body_object(request);
+  Result<Body> body = Body::parse(request.body);
   if (!body.ok()) return respond(error_response(body.status()));
-  uint64_t group = 1;
-  uint64_t target = 0;
-  for (const auto& [name, out] : {std::pair<std::string_view, uint64_t*>{"group", &group}, {"target", &target}}) {
-    if (!body->contains(name)) continue;
-    const Result<uint64_t> value = id_member(*body, name);
-    if (!value.ok()) return respond(error_response(value.status()));
-    *out = *value;
-  }
-  admin.transfer_leader(GroupId(group), NodeId(target), [respond = std::move(respond)](const Status& status) mutable {
-    respond_done(respond, status);
-  });
+  GroupId group(1);
+  NodeId target;
+  body->number("group", group, Need::kOptional);
+  body->number("target", target, Need::kOptional);
+  if (Status status = body->finish(); !status.ok()) return respond(error_response(status));
+  admin.transfer_leader(
+      group, target, [respond = std::move(respond)](const Status& status) mutable { respond_done(respond, status); });
+}
+
+std::string known_paths() {
+  std::string changes;
+  for (const std::string_view path : cluster_changes())
+    changes += fmt::format("{}{}", changes.empty() ? "" : ",", path);
+  return fmt::format(
+      "/status, /cluster, /livez, /readyz?verbose, /metrics, /version, POST /cluster/{{{}}}, POST /leader/transfer",
+      changes);
 }
 
 }  // namespace
@@ -196,14 +147,11 @@ void route(const Request& request, api::AdminService& admin, const DoorOptions& 
   const bool post = request.method == "POST";
   const std::string& path = request.path;
   const bool readable = path == "/status" || path == "/livez" || path == "/readyz" || path == "/metrics" ||
-                        path == "/version" || path == "/";
-  const bool postable =
-      path == "/members/add" || path == "/members/remove" || path == "/members/promote" || path == "/leader/transfer";
+                        path == "/version" || path == "/cluster" || path == "/";
+  const bool postable = path == "/leader/transfer" || is_cluster_change(path);
   if (!readable && !postable) {
     return respond(error_response(
-        Status(ErrorCode::kNotFound, "there is nothing at " + path +
-                                         "; see /status, /livez, /readyz?verbose, /metrics, "
-                                         "/version, POST /members/{add,remove,promote}, POST /leader/transfer")));
+        Status(ErrorCode::kNotFound, fmt::format("there is nothing at {}; see {}", path, known_paths()))));
   }
   if ((readable && !get) || (postable && !post)) {
     Response response =
@@ -217,7 +165,8 @@ void route(const Request& request, api::AdminService& admin, const DoorOptions& 
   if (path == "/metrics") return get_metrics(admin, options, std::move(respond));
   if (path == "/version") return get_version(admin, std::move(respond));
   if (path == "/leader/transfer") return post_transfer(request, admin, std::move(respond));
-  post_member(request, admin, std::move(respond));
+  if (path == "/cluster") return get_cluster(request, admin, std::move(respond));
+  post_cluster(request, admin, std::move(respond));
 }
 
 }  // namespace flux::server::http

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "api/kv_service.h"
+#include "api/slot_owners.h"
 #include "server/resp/reply.h"
 
 namespace flux::server::resp {
@@ -49,7 +50,9 @@ using ReadFormatter = void (*)(Reply& reply, const api::ReadReply& answer, int64
 
 // --- Handlers, by family ---------------------------------------------------------------------------------------------
 void cmd_append(Session& session, Arguments arguments);
+void cmd_asking(Session& session, Arguments arguments);
 void cmd_client(Session& session, Arguments arguments);
+void cmd_cluster(Session& session, Arguments arguments);
 void cmd_command(Session& session, Arguments arguments);
 void cmd_config(Session& session, Arguments arguments);
 void cmd_copy(Session& session, Arguments arguments);
@@ -86,6 +89,8 @@ void cmd_psetex(Session& session, Arguments arguments);
 void cmd_pttl(Session& session, Arguments arguments);
 void cmd_quit(Session& session, Arguments arguments);
 void cmd_randomkey(Session& session, Arguments arguments);
+void cmd_readonly(Session& session, Arguments arguments);
+void cmd_readwrite(Session& session, Arguments arguments);
 void cmd_rename(Session& session, Arguments arguments);
 void cmd_renamenx(Session& session, Arguments arguments);
 void cmd_reset(Session& session, Arguments arguments);
@@ -100,6 +105,11 @@ void cmd_touch(Session& session, Arguments arguments);
 void cmd_ttl(Session& session, Arguments arguments);
 void cmd_type(Session& session, Arguments arguments);
 void cmd_wait(Session& session, Arguments arguments);
+
+// In a cluster, what keeps a command from being served here: keys of several slots, or of one that is led elsewhere
+// unless it may be served anywhere. Empty: nothing does. REQUIRES: the arguments fit the command's arity.
+enum class Served : uint8_t { kByLeader, kAnywhere };
+std::string redirection(const api::SlotOwners& owners, const Command& command, Arguments arguments, Served served);
 
 // --- Argument helpers ---
 bool equals_ignoring_case(std::string_view a, std::string_view upper_or_lower);

@@ -68,6 +68,7 @@ void cmd_quit(Session& session, Arguments) {
 void cmd_reset(Session& session, Arguments) {
   session.info().name.clear();
   session.set_protocol(2);
+  session.set_reads(Served::kByLeader);
   session.reply([](Reply& reply) { reply.simple("RESET"); });
 }
 
@@ -124,7 +125,7 @@ void cmd_hello(Session& session, Arguments arguments) {
     reply.bulk("id");
     reply.integer(static_cast<int64_t>(session.info().id));
     reply.bulk("mode");
-    reply.bulk("standalone");
+    reply.bulk(session.context().owners != nullptr ? "cluster" : "standalone");
     reply.bulk("role");
     reply.bulk("master");
     reply.bulk("modules");

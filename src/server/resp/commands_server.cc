@@ -66,8 +66,11 @@ std::string human_bytes(uint64_t bytes) {
   return fmt::format("{:.2f}{}", value, kUnits[unit]);
 }
 
+// The first that holds data: group 0 is the controller's.
 const api::GroupStatus* first_group(const api::NodeStatus& status) {
-  return status.groups.empty() ? nullptr : &status.groups.front();
+  const auto it = std::find_if(status.groups.begin(), status.groups.end(),
+                               [](const api::GroupStatus& group) { return group.id != GroupId(0); });
+  return it == status.groups.end() ? nullptr : &*it;
 }
 
 std::string info_section(std::string_view section, SessionContext& context, const api::NodeStatus& status) {
@@ -78,7 +81,7 @@ std::string info_section(std::string_view section, SessionContext& context, cons
     out += "# Server\r\n";
     line("redis_version", kRedisVersion);
     line("fluxkv_version", status.version);
-    line("redis_mode", "standalone");
+    line("redis_mode", context.owners != nullptr ? "cluster" : "standalone");
     line("arch_bits", sizeof(void*) * 8);
     line("process_id", status.process_id);
     line("run_id", fmt::format("{:040x}", status.node_id.value()));
@@ -122,7 +125,7 @@ std::string info_section(std::string_view section, SessionContext& context, cons
     line("fluxkv_term", group ? group->term.value() : 0);
   } else if (section == "cluster") {
     out += "# Cluster\r\n";
-    line("cluster_enabled", 0);
+    line("cluster_enabled", context.owners != nullptr ? 1 : 0);
     line("fluxkv_cluster_id", status.cluster_id);
     line("fluxkv_nodes", status.nodes.size());
     line("fluxkv_groups", status.groups.size());

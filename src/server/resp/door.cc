@@ -24,6 +24,7 @@ class DoorImpl final : public Door, public DoorView {
           .cursors = cursors_,
           .stats = per_loop.stats,
           .door = *this,
+          .owners = options_.owners,
       });
     }
     FLUX_TRY(listener_,

@@ -7,6 +7,7 @@
 
 #include "api/admin_service.h"
 #include "api/kv_service.h"
+#include "api/slot_owners.h"
 #include "env/net.h"
 #include "server/resp/session.h"
 
@@ -23,6 +24,9 @@ struct DoorOptions {
   env::Address listen;
   size_t connections_max = 10'000;
   std::vector<Setting> settings;
+  // Given: the door acts as a node of Redis Cluster, and sends clients to the leader of a key's group (MOVED). Null: it
+  // takes every key.
+  const api::SlotOwners* owners = nullptr;
 };
 
 class Door {

@@ -8,6 +8,7 @@
 #include "server/resp/parser.h"
 #include "server/resp/scan_cursors.h"
 #include "server/resp/session.h"
+#include "server/testing/fake_admin.h"
 
 namespace flux::server::resp {
 namespace {
@@ -157,14 +158,6 @@ class HeldService final : public api::KvService {
   std::vector<api::ReadDone> reads;
 };
 
-class NoAdmin final : public api::AdminService {
- public:
-  void status(api::StatusDone) override {}
-  void readiness(api::ChecksDone) override {}
-  void change_member(api::MemberChange, api::AdminDone) override {}
-  void transfer_leader(GroupId, NodeId, api::AdminDone) override {}
-};
-
 class NoDoor final : public DoorView {
   DoorStats stats() const override { return {}; }
   void clients(env::Loop&, ClientsDone done) override { done({}); }
@@ -189,7 +182,7 @@ class SessionTest : public ::testing::Test {
 
   TestLoop loop;
   HeldService kv;
-  NoAdmin admin;
+  testing::FakeAdmin admin{loop};
   std::vector<Setting> settings;
   ScanCursors cursors;
   LoopStats stats;

@@ -87,6 +87,11 @@ void Session::dispatch(Arguments arguments) {
     return reply_error(fmt::format("ERR wrong number of arguments for '{}' command", command_->name));
   }
   info_.last_command = command_->name;
+  if (context_.owners != nullptr) {
+    const Served served = command_->effect == Effect::kRead ? reads_served_ : Served::kByLeader;
+    const std::string elsewhere = redirection(*context_.owners, *command_, arguments, served);
+    if (!elsewhere.empty()) return reply_error(elsewhere);
+  }
   command_->handler(*this, arguments);
 }
 

@@ -85,6 +85,7 @@ struct SessionContext {
   ScanCursors& cursors;
   LoopStats& stats;
   DoorView& door;
+  const api::SlotOwners* owners = nullptr;  // DoorOptions has what it means
 };
 
 class Session final : public env::StreamHandler,
@@ -98,6 +99,8 @@ class Session final : public env::StreamHandler,
   ClientInfo& info() { return info_; }
   int protocol() const { return protocol_; }
   void set_protocol(int version) { protocol_ = version; }
+  // Where reads may be served, in a cluster.
+  void set_reads(Served served) { reads_served_ = served; }
   const Command& command() const { return *command_; }
   // Answers the request at hand now.
   template <typename Write>
@@ -152,6 +155,7 @@ class Session final : public env::StreamHandler,
   Parser parser_;
   ClientInfo info_;
   int protocol_ = 2;
+  Served reads_served_ = Served::kByLeader;
   std::function<void()> on_closed_;
 
   const Command* command_ = nullptr;  // at hand

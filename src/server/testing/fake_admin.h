@@ -19,9 +19,20 @@ class FakeAdmin final : public api::AdminService {
   void readiness(api::ChecksDone done) override {
     loop_.post([this, done = std::move(done)]() mutable { done(checks); });
   }
-  void change_member(api::MemberChange change, api::AdminDone done) override {
+  void cluster(ConfigNum num, api::ClusterDone done) override {
+    loop_.post([this, num, done = std::move(done)]() mutable {
+      if (!outcome.ok()) return done(outcome);
+      if (num != ConfigNum() && num != view.config) return done(Status(ErrorCode::kNotFound, "no such configuration"));
+      done(view);
+    });
+  }
+  void change_cluster(api::ClusterChange change, api::ClusterReplyDone done) override {
     changes.push_back(std::move(change));
-    loop_.post([this, done = std::move(done)]() mutable { done(outcome); });
+    loop_.post([this, done = std::move(done)]() mutable {
+      api::ClusterReply answer = reply;
+      answer.status = outcome;
+      done(std::move(answer));
+    });
   }
   void transfer_leader(GroupId group, NodeId target, api::AdminDone done) override {
     transfers.emplace_back(group, target);
@@ -30,9 +41,11 @@ class FakeAdmin final : public api::AdminService {
 
   // What it answers.
   std::vector<api::Check> checks = {{.name = "leader"}};
+  api::ClusterView view;    // the only configuration it has
+  api::ClusterReply reply;  // under `outcome`
   Status outcome;
   // What it was asked.
-  std::vector<api::MemberChange> changes;
+  std::vector<api::ClusterChange> changes;
   std::vector<std::pair<GroupId, NodeId>> transfers;
 
  private:

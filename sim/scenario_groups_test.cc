@@ -1,0 +1,281 @@
+// Goal: groups and nodes come and go under load, nobody sees an error, and nothing of what has gone comes back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "api/slot.h"
+#include "scenario_shards.h"
+
+namespace flux::sim {
+namespace {
+
+using kv::ShardState;
+using node::kControlGroup;
+using node::PeerMessage;
+
+// --- Groups that come and go -----------------------------------------------------------------------------------------
+
+// Twenty changes of the groups in a minute, under load, without an error.
+TEST(ScenarioShards, M20_join_leave_storm) {
+  Nodes nodes(108, 3, with(1, 3, 8));
+  Clients clients(nodes);
+  std::vector<GroupId> guests;
+  uint64_t changes = 0;
+  const MonoTime end = nodes.world().now() + Millis(60'000);
+  while (nodes.world().now() < end) {
+    const size_t through = nodes.world().rng().below(3);
+    if (guests.size() < 3 && nodes.world().rng().below(2) == 0) {
+      const api::ClusterReply added = nodes.change(through, api::AddGroup{});
+      ASSERT_TRUE(added.status.ok()) << added.status.to_string();
+      guests.push_back(added.group);
+      ++changes;
+    } else if (!guests.empty()) {
+      // Refused while shards are on their way to it.
+      const api::ClusterReply removed = nodes.change(through, api::RemoveGroup{.group = guests.front()});
+      if (removed.status.ok()) {
+        guests.erase(guests.begin());
+        ++changes;
+      }
+    }
+    clients.run(Millis(2'000));
+  }
+  EXPECT_GE(changes, 20u);
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  EXPECT_GT(clients.answered(), 5'000u);
+  clients.check();
+}
+
+// The last group cannot leave, and says so; after another has come it can, and all is in the other.
+TEST(ScenarioShards, M21_leave_last_group) {
+  Nodes nodes(109, 3, with(1, 3, 4));
+  Clients clients(nodes);
+  clients.run(Millis(500));
+  EXPECT_EQ(nodes.change(0, api::RemoveGroup{.group = kOne}).status.code(), ErrorCode::kPrecondition);
+  const api::ClusterReply added = nodes.change(0, api::AddGroup{});
+  ASSERT_EQ(added.group, kTwo);
+  clients.until([&] { return is_quiet(nodes); });
+  const api::ClusterReply removed = nodes.change(1, api::RemoveGroup{.group = kOne});
+  ASSERT_TRUE(removed.status.ok()) << removed.status.to_string();
+  clients.until([&] { return nodes.plan_state(0, removed.plan) == ctrl::PlanState::kDone; });
+  EXPECT_EQ(nodes.change(0, api::RemoveGroup{.group = kTwo}).status.code(), ErrorCode::kPrecondition);
+  clients.check();
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  for (size_t i = 0; i < 3; ++i) EXPECT_FALSE(nodes.has_group(i, kOne)) << i;
+}
+
+// Has the controller's log grow until nobody who is up holds what comes after an index.
+void outrun_controller(Nodes& nodes, size_t through, Index last) {
+  const auto holds = [&] {
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (nodes.up(i) && nodes.group(i, kControlGroup).core().base_id().index <= last) return true;
+    }
+    return false;
+  };
+  // What the controller refuses is in its log all the same.
+  const api::AddNode too_long{.name = std::string(900, 'n'), .peer_address = "10.0.0.99:7380"};
+  for (int i = 0; holds(); ++i) {
+    ASSERT_EQ(nodes.change(through, too_long).status.code(), ErrorCode::kTooLarge);
+    ASSERT_LT(i, 2000) << "the log does not get shorter";
+  }
+}
+
+// What the disk of a node holds of a group.
+bool has_left_something(Nodes& nodes, size_t i, GroupId group) {
+  auto& impl = static_cast<node::NodeImpl&>(nodes.node(i));
+  const auto names = nodes.fs(i).list(Nodes::snapshot_dir(group));
+  return impl.owner(group).find(group) != nullptr || (names.ok() && !names->empty());
+}
+
+// A group is removed, its replicas go with all that they had, and its number comes back: it is another group, for those
+// who saw it go and for one who slept.
+TEST(ScenarioShards, M22_rejoin_same_gid) {
+  for (const bool one_sleeps : {false, true}) {
+    SCOPED_TRACE(one_sleeps);
+    Nodes nodes(110, 4, [](size_t, node::NodeOptions& options) {
+      options.groups = 2;
+      options.replication = 3;
+      options.shards = 4;
+      options.snapshot_log_bytes = 20'000;
+    });
+    balance(nodes, "off");
+    Clients clients(nodes, 6, 300);
+    clients.run(Millis(2'000));
+    std::vector<NodeId> members;
+    size_t sleeper = SIZE_MAX;
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (!nodes.has_group(i, kTwo)) continue;
+      members.push_back(nodes.id(i));
+      if (i != nodes.leader(kTwo) && i != nodes.leader(kOne)) sleeper = i;
+    }
+    ASSERT_NE(sleeper, SIZE_MAX);
+    const ShardId shard = shards_of(nodes, 0, kTwo).front();
+    const Index slept_at = nodes.group(sleeper, kControlGroup).core().last_index();
+    if (one_sleeps) nodes.crash(sleeper);
+    nodes.wait_leader(kControlGroup);
+    const size_t asked = somebody(nodes);
+    const api::ClusterReply removed = nodes.change(asked, api::RemoveGroup{.group = kTwo});
+    ASSERT_TRUE(removed.status.ok()) << removed.status.to_string();
+    clients.until([&] { return nodes.plan_state(somebody(nodes), removed.plan) == ctrl::PlanState::kDone; });
+    clients.run(Millis(500));
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (!nodes.up(i)) continue;
+      EXPECT_FALSE(has_left_something(nodes, i, kTwo)) << i;
+    }
+    clients.check();
+    const api::ClusterReply again = nodes.change(asked, api::AddGroup{.id = kTwo, .voters = members});
+    ASSERT_TRUE(again.status.ok()) << again.status.to_string();
+    clients.until([&] { return nodes.chart(asked)->config->group(kTwo)->state == ctrl::GroupState::kServing; });
+    if (one_sleeps) {
+      // It hears of both at once: of the end and of the new beginning.
+      outrun_controller(nodes, asked, slept_at);
+      ASSERT_TRUE(nodes.start(sleeper).ok());
+      nodes.until([&] { return nodes.chart(sleeper)->config->num == nodes.chart(asked)->config->num; });
+    }
+    const size_t fresh = nodes.leader(kTwo);
+    ASSERT_NE(fresh, SIZE_MAX);
+    nodes.until([&] {
+      const NodeId leads = nodes.id(fresh);
+      return nodes.has_group(sleeper, kTwo) && nodes.group(sleeper, kTwo).core().leader() == leads &&
+             nodes.converged(kTwo);
+    });
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      if (!nodes.has_group(i, kTwo)) continue;
+      EXPECT_EQ(nodes.group(i, kTwo).engine().count(), 0u) << "something came back at n" << i + 1;
+      EXPECT_TRUE(nodes.group(i, kTwo).state_machine().shards().empty());
+    }
+    const uint64_t plan = begin_move(nodes, shard, kTwo);
+    clients.until([&] { return nodes.plan_state(asked, plan) == ctrl::PlanState::kDone; });
+    clients.check();
+  }
+}
+
+// The power of a member goes at every operation of its disk while a group ends there and another of its number begins:
+// what the next start finds is a replica of the one or of the other, never one that begins with what the other had.
+void cut_between_two_lives(uint64_t operations, bool& over) {
+  Nodes nodes(118, 3, [](size_t, node::NodeOptions& options) {
+    options.groups = 2;
+    options.replication = 3;
+    options.shards = 2;
+    options.snapshot_log_bytes = 6'000;
+  });
+  balance(nodes, "off");
+  const size_t control = nodes.wait_leader(kControlGroup);
+  const size_t victim = (control + 1) % 3, asked = (control + 2) % 3;
+  for (int i = 0; i < 30; ++i) ASSERT_TRUE(nodes.put(asked, "k" + std::to_string(i), std::string(300, 'x')).ok());
+  nodes.pass(Millis(200));  // snapshots are written
+  const api::ClusterReply removed = nodes.change(control, api::RemoveGroup{.group = kTwo});
+  ASSERT_TRUE(removed.status.ok()) << removed.status.to_string();
+  nodes.until([&] { return !nodes.chart(victim)->config->group(kTwo)->alive(); });
+  nodes.fs(victim).stop_after(operations);
+  const auto again = nodes.begin_change(control, api::AddGroup{.id = kTwo, .replicas = 3});
+  nodes.until([&] { return again->has_value(); });
+  ASSERT_TRUE((*again)->status.ok()) << (*again)->status.to_string();
+  for (int i = 0; i < 300 && !nodes.fs(victim).stopped(); ++i) nodes.pass(Millis(10));
+  over = !nodes.fs(victim).stopped();
+  nodes.crash(victim, env::testing::CrashPolicy::random(operations));
+  nodes.until([&] { return nodes.leader(kTwo) != SIZE_MAX && nodes.leader(kTwo) != victim; });
+  const Status started = nodes.start(victim);
+  ASSERT_TRUE(started.ok()) << "after " << operations << " operations: " << started.to_string();
+  nodes.until([&] {
+    return nodes.has_group(victim, kTwo) && nodes.group(victim, kTwo).core().leader() != kNobody &&
+           nodes.converged(kTwo);
+  });
+  ASSERT_TRUE(nodes.group(victim, kTwo).halt_reason().ok()) << operations;
+  ASSERT_EQ(nodes.group(victim, kTwo).engine().count(), 0u) << "after " << operations << " operations";
+  for (size_t i = 0; i < 3; ++i) ASSERT_EQ(nodes.hash(i, kTwo), nodes.hash(victim, kTwo)) << operations;
+}
+
+TEST(ScenarioShards, M22_a_power_cut_between_two_lives) {
+  bool over = false;
+  uint64_t operations = 1;
+  for (; !over && !HasFailure(); ++operations) {
+    ASSERT_LT(operations, 600u);
+    cut_between_two_lives(operations, over);
+  }
+  EXPECT_GT(operations, 15u);
+}
+
+// --- Nodes that come and go ------------------------------------------------------------------------------------------
+
+// A node is gone for good; another takes all its places, and then it may be forgotten.
+TEST(ScenarioShards, a_dead_node_is_replaced) {
+  Nodes nodes(115, 3, with(2, 3, 4));
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  const NodeId dead = nodes.id(2);
+  nodes.crash(2);
+  const size_t fresh = nodes.join(0);
+  const api::ClusterReply replaced = nodes.change(0, api::ReplaceNode{.node = dead, .by = nodes.id(fresh)});
+  ASSERT_TRUE(replaced.status.ok()) << replaced.status.to_string();
+  clients.until([&] { return nodes.plan_state(0, replaced.plan) == ctrl::PlanState::kDone; });
+  clients.until([&] {
+    const ctrl::Node* node = nodes.chart(0)->config->node(dead);
+    return node->state == ctrl::NodeState::kRemoved &&
+           !nodes.group(0, kControlGroup).core().membership().contains(dead);
+  });
+  clients.check();
+  // With one more of the old ones gone the rest is a quorum everywhere.
+  const uint64_t errors = clients.errors();
+  nodes.crash(1);
+  clients.until([&] { return nodes.leader(kOne) != SIZE_MAX && nodes.leader(kTwo) != SIZE_MAX; });
+  clients.run(Millis(2'000));
+  EXPECT_LE(clients.errors(), errors + 6) << "only what was under way: " << clients.first_error();
+  EXPECT_FALSE(nodes.start(2).ok() && nodes.group(2, kControlGroup).leads());
+  nodes.crash(2);
+  clients.check();
+}
+
+// All replicas of a node go elsewhere while it serves, and then it is removed: nobody sees an error.
+TEST(ScenarioShards, a_node_is_drained_and_removed) {
+  Nodes nodes(116, 4, with(2, 3, 4));
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  const NodeId leaves = nodes.id(3);
+  const api::ClusterReply drained = nodes.change(0, api::DrainNode{.node = leaves});
+  ASSERT_TRUE(drained.status.ok()) << drained.status.to_string();
+  clients.until([&] { return nodes.plan_state(0, drained.plan) == ctrl::PlanState::kDone; });
+  clients.run(Millis(1'000));
+  for (const GroupId id : {kOne, kTwo}) EXPECT_FALSE(nodes.has_group(3, id)) << id.value();
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.rest();
+  nodes.crash(3);
+  const api::ClusterReply removed = nodes.change(0, api::RemoveNode{.node = leaves});
+  ASSERT_TRUE(removed.status.ok()) << removed.status.to_string();
+  clients.until([&] { return !nodes.group(0, kControlGroup).core().membership().contains(leaves); });
+  clients.check();
+}
+
+// From three nodes and one group to six nodes and two groups and back, with clients at every node: no error.
+TEST(ScenarioShards, a_cluster_grows_and_shrinks_without_an_error) {
+  Nodes nodes(117, 3, with(1, 3, 16));
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  for (int i = 0; i < 3; ++i) {
+    nodes.join(0);
+    clients.run(Millis(500));
+  }
+  const api::ClusterReply added = nodes.change(3, api::AddGroup{});
+  ASSERT_TRUE(added.status.ok()) << added.status.to_string();
+  clients.until([&] { return is_quiet(nodes) && shards_of(nodes, 0, kTwo).size() == 8; });
+  for (size_t i = 3; i < 6; ++i) EXPECT_TRUE(nodes.has_group(i, kTwo)) << "the group is where there is room: " << i;
+  clients.check();
+  const api::ClusterReply left = nodes.change(1, api::RemoveGroup{.group = kTwo});
+  ASSERT_TRUE(left.status.ok()) << left.status.to_string();
+  clients.until([&] { return nodes.plan_state(0, left.plan) == ctrl::PlanState::kDone; });
+  EXPECT_EQ(shards_of(nodes, 0, kOne).size(), 16u);
+  clients.check();
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  for (size_t i = 3; i < 6; ++i) {
+    const NodeId id = nodes.id(i);
+    nodes.crash(i);
+    const api::ClusterReply removed = nodes.change(0, api::RemoveNode{.node = id});
+    ASSERT_TRUE(removed.status.ok()) << removed.status.to_string();
+    clients.until([&] { return !nodes.group(0, kControlGroup).core().membership().contains(id); });
+  }
+  clients.check();
+}
+
+}  // namespace
+}  // namespace flux::sim

@@ -1,0 +1,78 @@
+#include "main/ctl/answers.h"
+
+#include <fmt/core.h>
+
+namespace flux::main::ctl {
+
+std::string text(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr) return "";
+  return value->is_string() ? std::string(value->get_string()) : json::serialize(*value);
+}
+
+uint64_t number(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  if (value == nullptr || !value->is_number()) return 0;
+  boost::system::error_code error;
+  const auto found = value->to_number<uint64_t>(error);
+  return error ? 0 : found;
+}
+
+const json::array& list(const json::object& object, std::string_view name) {
+  static const json::array kEmpty;
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_array() ? value->get_array() : kEmpty;
+}
+
+Result<json::object> parse_object(const std::string& body) {
+  boost::system::error_code error;
+  json::value value = json::parse(body, error);
+  if (error || !value.is_object()) return Status(ErrorCode::kCorruption, "the node's answer is not a JSON object");
+  return value.get_object();
+}
+
+Result<json::object> node_status(const Common& common) {
+  FLUX_TRY(const std::string body, ask(common, "GET", "/status", ""));
+  return parse_object(body);
+}
+
+Result<json::object> cluster_view(const Common& common, uint64_t config) {
+  const std::string path = config == 0 ? "/cluster" : fmt::format("/cluster?config={}", config);
+  FLUX_TRY(const std::string body, ask(common, "GET", path, ""));
+  return parse_object(body);
+}
+
+const json::object* with_id(const json::array& elements, uint64_t id) {
+  for (const json::value& each : elements) {
+    if (each.is_object() && number(each.get_object(), "id") == id) return &each.get_object();
+  }
+  return nullptr;
+}
+
+Result<uint64_t> node_id(const json::object& answer, const std::string& wanted) {
+  std::string known;
+  for (const json::value& each : list(answer, "nodes")) {
+    const json::object& node = each.as_object();
+    if (text(node, "id") == wanted) return number(node, "id");
+    if (text(node, "state") == "removed") continue;  // its name may have come back
+    if (text(node, "name") == wanted) return number(node, "id");
+    known += fmt::format(" {} ({})", text(node, "id"), text(node, "name"));
+  }
+  return Status(ErrorCode::kNotFound, fmt::format("there is no node '{}'; known are:{}", wanted, known));
+}
+
+std::string node_name(const json::object& answer, uint64_t id) {
+  if (id == 0) return "-";
+  const json::object* node = with_id(list(answer, "nodes"), id);
+  return node == nullptr ? std::to_string(id) : text(*node, "name");
+}
+
+std::string node_names(const json::object& answer, const json::array& ids) {
+  std::string out;
+  for (const json::value& id : ids) {
+    out += fmt::format("{}{}", out.empty() ? "" : ",", node_name(answer, id.to_number<uint64_t>()));
+  }
+  return out.empty() ? "-" : out;
+}
+
+}  // namespace flux::main::ctl

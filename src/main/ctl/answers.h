@@ -1,0 +1,35 @@
+// Nodes' answers over HTTP, as JSON.
+#pragma once
+
+#include <boost/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "main/ctl/commands.h"
+
+namespace flux::main::ctl {
+
+namespace json = boost::json;
+
+// Fields of answers are there by contract; where an old or strange server lacks one, it is "", 0 or empty.
+std::string text(const json::object& object, std::string_view name);
+uint64_t number(const json::object& object, std::string_view name);
+const json::array& list(const json::object& object, std::string_view name);
+
+Result<json::object> parse_object(const std::string& body);
+
+// GET /status.
+Result<json::object> node_status(const Common& common);
+// GET /cluster; `config` 0: the newest configuration.
+Result<json::object> cluster_view(const Common& common, uint64_t config = 0);
+
+// The element with this id; null if there is none.
+const json::object* with_id(const json::array& elements, uint64_t id);
+// A node's id from its id or name, among the "nodes" of a status or a view. kNotFound names those that there are.
+Result<uint64_t> node_id(const json::object& answer, const std::string& wanted);
+// Its name, else its id; "-" for nobody.
+std::string node_name(const json::object& answer, uint64_t id);
+// "n1,n2,n3"; "-" for none.
+std::string node_names(const json::object& answer, const json::array& ids);
+
+}  // namespace flux::main::ctl

@@ -1,0 +1,120 @@
+// plan, rebalance, balance: work that takes its time, and what starts it.
+#include <fmt/core.h>
+
+#include <chrono>
+#include <thread>
+
+#include "main/ctl/change.h"
+
+namespace flux::main::ctl {
+namespace {
+
+Result<json::object> find_plan(const Common& common, uint64_t id) {
+  FLUX_TRY(const json::object view, cluster_view(common));
+  const json::object* plan = with_id(list(view, "plans"), id);
+  if (plan == nullptr) return Status(ErrorCode::kNotFound, fmt::format("there is no plan {}; see plan list", id));
+  return *plan;
+}
+
+Status print_plans(const Common& common) {
+  FLUX_TRY(const json::object view, cluster_view(common));
+  if (common.format() == Format::kJson) {
+    fmt::print("{}\n", json::serialize(list(view, "plans")));
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"PLAN", "KIND", "STATE", "STEPS", "DONE", "COPIED"}};
+  for (const json::value& each : list(view, "plans")) {
+    const json::object& plan = each.as_object();
+    uint64_t done = 0;
+    uint64_t bytes_done = 0;
+    uint64_t bytes_total = 0;
+    for (const json::value& step : list(plan, "steps")) {
+      if (text(step.as_object(), "phase") == "done") ++done;
+      bytes_done += number(step.as_object(), "bytes_done");
+      bytes_total += number(step.as_object(), "bytes_total");
+    }
+    rows.push_back({text(plan, "id"), text(plan, "kind"), text(plan, "state"),
+                    std::to_string(list(plan, "steps").size()), std::to_string(done),
+                    progress_text(bytes_done, bytes_total, 0)});
+  }
+  print_table(rows);
+  return {};
+}
+
+// The rate of a plan that runs shows between two looks at it.
+Status print_plan(const Common& common, uint64_t id) {
+  FLUX_TRY(json::object plan, find_plan(common, id));
+  if (common.format() == Format::kJson) {
+    fmt::print("{}\n", json::serialize(plan));
+    return {};
+  }
+  std::vector<Rate> rates(list(plan, "steps").size());
+  const bool running = text(plan, "state") == "running";
+  for (size_t i = 0; i < rates.size(); ++i) {
+    rates[i].add(0, number(list(plan, "steps")[i].as_object(), "bytes_done"));
+  }
+  if (running) {
+    const auto first = std::chrono::steady_clock::now();
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    FLUX_TRY(plan, find_plan(common, id));
+    const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - first;
+    rates.resize(list(plan, "steps").size());
+    for (size_t i = 0; i < rates.size(); ++i) {
+      rates[i].add(passed.count(), number(list(plan, "steps")[i].as_object(), "bytes_done"));
+    }
+  }
+  fmt::print("plan {} {}, {}\n\n", id, text(plan, "kind"), text(plan, "state"));
+  std::vector<std::vector<std::string>> rows = {{"STEP", "WHAT", "PHASE", "KEYS", "COPIED", "REASON"}};
+  for (size_t i = 0; i < rates.size(); ++i) {
+    const json::object& step = list(plan, "steps")[i].as_object();
+    rows.push_back({std::to_string(i + 1), text(step, "what"), text(step, "phase"), text(step, "keys_done"),
+                    progress_text(number(step, "bytes_done"), number(step, "bytes_total"), rates[i].per_second()),
+                    text(step, "reason")});
+  }
+  print_table(rows);
+  return {};
+}
+
+}  // namespace
+
+void add_plan_commands(CLI::App& app, const Common& common, Run& run) {
+  struct Arguments {
+    uint64_t plan = 0;
+    std::string mode;
+    ChangeOptions options;
+  };
+  auto given = std::make_shared<Arguments>();
+  CLI::App* plan = app.add_subcommand("plan", "Show and control moves and changes that are under way");
+  plan->require_subcommand(1);
+  add_command(*plan, run, "list", "Show the plans", [&common] { return print_plans(common); });
+  add_command(*plan, run, "show", "Show every step of a plan, how fast it is and how long it will take",
+              [&common, given] { return print_plan(common, given->plan); })
+      ->add_option("plan", given->plan, "Its number")
+      ->required();
+  for (const auto& [name, help, answer] :
+       {std::tuple{"pause", "Begin no more steps", "Paused."},
+        std::tuple{"resume", "Go on; steps that failed are tried again", "Resumed."},
+        std::tuple{"cancel", "Give up what has not been handed over yet", "Cancelled."}}) {
+    CLI::App* command =
+        add_command(*plan, run, name, help, [&common, given, verb = std::string(name), done = std::string(answer)] {
+          return change(common, "plan", {{"plan", given->plan}, {"verb", verb}}, given->options, done);
+        });
+    command->add_option("plan", given->plan, "Its number")->required();
+    add_change_flags(*command, given->options, {});
+  }
+
+  CLI::App* rebalance = add_command(app, run, "rebalance", "Plan the moves that even out the shards", [&common, given] {
+    return change(common, "rebalance", {}, given->options, "Rebalancing.");
+  });
+  add_change_flags(*rebalance, given->options, {.wait = true});
+
+  CLI::App* balance = add_command(app, run, "balance", "Say what is evened out without being asked", [&common, given] {
+    return change(common, "balance", {{"mode", given->mode}}, given->options, "Balance is " + given->mode + ".");
+  });
+  balance->add_option("mode", given->mode, "off, shards (their number) or load")
+      ->required()
+      ->check(CLI::IsMember({"off", "shards", "load"}));
+  add_change_flags(*balance, given->options, {});
+}
+
+}  // namespace flux::main::ctl

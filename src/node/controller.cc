@@ -1,0 +1,217 @@
+#include "node/controller.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/probe.h"
+#include "kv/command_codec.h"
+
+namespace flux::node {
+namespace {
+
+// How often the node looks whether something is left to do that no event tells of.
+constexpr Micros kLook = Millis(100);
+// Pause after a command that was refused: what it needs may come without an event.
+constexpr Micros kRest = Millis(300);
+// The controller's voters; all other nodes learn. More would make its decisions slower, not safer.
+constexpr size_t kVotersMax = 7;
+
+bool takes_part(const ctrl::Node& node) { return node.state != ctrl::NodeState::kRemoved; }
+bool stays(const ctrl::Node& node) { return node.state == ctrl::NodeState::kActive; }
+
+}  // namespace
+
+bool can_do_without(const Group& group, NodeId gone, MonoTime now) {
+  const raft::Membership& membership = group.core().membership();
+  const std::vector<raft::PeerStatus> peers = group.core().peers(now);
+  size_t voters = 0;
+  size_t heard = 0;
+  for (const NodeId voter : membership.voters) {
+    if (voter == gone) continue;
+    ++voters;
+    const bool active = voter == group.core().id() || std::any_of(peers.begin(), peers.end(), [&](const auto& peer) {
+                          return peer.id == voter && peer.recently_active;
+                        });
+    heard += active ? 1 : 0;
+  }
+  return voters > 0 && heard >= voters / 2 + 1;
+}
+
+Controller::Controller(const Identity& identity, const NodeOptions& options, env::Loop& loop, Group& group,
+                       ControlMachine& machine, std::function<void(ChartPtr)> published)
+    : identity_(identity),
+      options_(options),
+      loop_(loop),
+      group_(group),
+      machine_(machine),
+      published_(std::move(published)) {}
+
+Controller::~Controller() {
+  *alive_ = false;
+  loop_.cancel(timer_);
+}
+
+void Controller::start() {
+  on_changed();
+  timer_ = loop_.call_after(kLook, [this] { look(); });
+}
+
+void Controller::look() {
+  timer_ = loop_.call_after(kLook, [this] { look(); });
+  announce();
+  lead();
+}
+
+void Controller::on_changed() {
+  if (machine_.take_changed()) {
+    chart_ = make_chart(machine_.state(), group_.state_machine().applied().index, *chart_);
+    published_(chart_);
+    rest_until_ = MonoTime();
+  }
+  announce();
+  lead();
+}
+
+void Controller::submit(const ctrl::Command& command, Submitted done) {
+  const std::string bytes = ctrl::encode_command(command);
+  const api::Command commands[] = {api::Control{.bytes = bytes}};
+  auto answered = std::make_shared<Submitted>(std::move(done));
+  group_.write({.commands = commands}, [answered](api::WriteReply reply) {
+    if (!reply.status.ok()) return (*answered)({.status = std::move(reply.status)});
+    Result<ctrl::Outcome> outcome = ctrl::decode_outcome(reply.results.at(0).value);
+    (*answered)(outcome.ok() ? std::move(*outcome) : ctrl::Outcome{.status = outcome.status()});
+  });
+}
+
+void Controller::announce() {
+  if (announcing_ || quiet_ || !group_.halt_reason().ok() || group_.core().leader() == kNobody) return;
+  const ctrl::Node* known = chart_->config->node(identity_.node);
+  if (known == nullptr || !takes_part(*known)) return;
+  const ctrl::AnnounceNode words{.record = {.id = identity_.node,
+                                            .name = identity_.name,
+                                            .peer_address = options_.advertise_peer.to_string(),
+                                            .resp_address = options_.advertise_resp,
+                                            .http_address = options_.advertise_http},
+                                 .cores = options_.cores};
+  if (words.record == known->record && words.cores == known->cores) return;
+  announcing_ = true;
+  submit({.expected = {}, .body = words}, [this, alive = alive_](const ctrl::Outcome& outcome) {
+    if (!*alive) return;
+    announcing_ = false;
+    if (!outcome.status.ok()) log::debug("this node could not announce itself: {}", outcome.status.to_string());
+  });
+}
+
+void Controller::lead() {
+  if (!group_.halt_reason().ok() || !group_.leads() || loop_.now() < rest_until_) return;
+  // A new leader that has not applied an entry of its own term does not know the newest state.
+  const raft::Core& core = group_.core();
+  if (core.term_at(core.applied_index()) != core.term() || core.transfer_target() != kNobody) return;
+  if (!changing_) change_members();
+  if (submitting_) return;
+  std::optional<ctrl::CommandBody> body = next_command();
+  if (!body) return;
+  submitting_ = true;
+  const ctrl::Command command{.expected = {}, .body = std::move(*body)};
+  log::info("controller: proposes {}", ctrl::name_of(command));
+  submit(command, [this, alive = alive_, name = std::string(ctrl::name_of(command))](const ctrl::Outcome& outcome) {
+    if (!*alive) return;
+    submitting_ = false;
+    if (outcome.status.ok()) return;  // the chart that follows says what is next
+    log::info("controller: {} was refused: {}", name, outcome.status.to_string());
+    rest_until_ = loop_.now() + kRest;
+  });
+}
+
+std::optional<ctrl::CommandBody> Controller::next_command() const {
+  if (auto command = found()) return command;
+  for (const ctrl::Action& action : chart_->actions) {
+    if (const auto* over = std::get_if<ctrl::ProposeHandOver>(&action)) {
+      return ctrl::HandOver{.plan = over->plan, .step = over->step};
+    }
+    if (std::holds_alternative<ctrl::ProposeRebalance>(action)) return ctrl::Rebalance{};
+  }
+  return std::nullopt;
+}
+
+// A new cluster: its nodes, its groups, and the keyspace that requests go to which name none.
+std::optional<ctrl::CommandBody> Controller::found() const {
+  const ctrl::Config& config = *chart_->config;
+  for (const FounderRecord& founder : identity_.founders) {
+    if (identity_.joined || config.node(founder.id) != nullptr) continue;
+    return ctrl::AddNode{.record = {.id = founder.id, .name = founder.name, .peer_address = founder.address}};
+  }
+  if (config.keyspace(client::kDefaultKeyspace) != nullptr) return std::nullopt;
+  const auto nodes = static_cast<uint32_t>(std::count_if(config.nodes.begin(), config.nodes.end(),
+                                                         [](const auto& node) { return takes_part(node.second); }));
+  const uint32_t replication =
+      std::min(nodes, options_.replication != 0 ? options_.replication : kReplicationMostByDefault);
+  uint32_t groups = options_.groups;
+  if (groups == 0) groups = std::max<uint32_t>(1, nodes * options_.cores / std::max(1u, replication));
+  if (config.groups.empty()) {
+    ctrl::Join join;
+    for (uint32_t i = 0; i < groups; ++i) join.groups.push_back({.id = ctrl::kAnyGroup, .replicas = replication});
+    return join;
+  }
+  const bool all_serve = std::all_of(config.groups.begin(), config.groups.end(), [](const auto& group) {
+    return group.second.state == ctrl::GroupState::kServing;
+  });
+  if (!all_serve) return std::nullopt;
+  return ctrl::CreateKeyspace{.name = std::string(client::kDefaultKeyspace),
+                              .replication = replication,
+                              .slot_ranges = options_.shards != 0 ? options_.shards : kShardsPerGroup * groups};
+}
+
+// --- The controller's own members ---
+
+void Controller::change_members() {
+  const raft::Core& core = group_.core();
+  if (core.membership().joint() || core.membership_index() > core.commit_index()) return;
+  const std::optional<raft::ConfigStep> step = next_member_change();
+  if (!step) return;
+  const bool loses_vote = step->kind == raft::ConfigStepKind::kRemove ||
+                          (step->kind == raft::ConfigStepKind::kAddLearner && core.membership().is_voter(step->node));
+  if (loses_vote && step->node == core.id()) {  // whoever leads next removes us
+    changing_ = true;
+    return group_.transfer(kNobody, [this, alive = alive_](const Status&) {
+      if (*alive) changing_ = false;
+    });
+  }
+  if (loses_vote && !can_do_without(group_, step->node, loop_.now())) return;
+  changing_ = true;
+  group_.change_config({.steps = {*step}, .context = {}}, [this, alive = alive_](const Status& status) {
+    if (!*alive) return;
+    changing_ = false;
+    if (!status.ok()) log::info("controller: a change of its members was refused: {}", status.to_string());
+  });
+}
+
+std::optional<raft::ConfigStep> Controller::next_member_change() const {
+  using Kind = raft::ConfigStepKind;
+  const raft::Membership& membership = group_.core().membership();
+  const ctrl::Config& config = *chart_->config;
+  size_t deciding = 0;
+  for (const NodeId voter : membership.voters) {
+    const ctrl::Node* node = config.node(voter);
+    deciding += node == nullptr || stays(*node) ? 1U : 0U;
+  }
+  const size_t voters = deciding + membership.promote_when_ready.size();
+  for (const auto& [id, node] : config.nodes) {
+    if (!stays(node) || membership.is_voter(id) || membership.promote_when_ready.contains(id)) continue;
+    if (voters < kVotersMax) return raft::ConfigStep{.kind = Kind::kAddVoter, .node = id};
+    if (!membership.contains(id)) return raft::ConfigStep{.kind = Kind::kAddLearner, .node = id};
+  }
+  for (const NodeId member : membership.members()) {
+    const ctrl::Node* node = config.node(member);
+    // Who is not in the configuration yet is a founder that is about to be.
+    if (node == nullptr || stays(*node)) continue;
+    if (!takes_part(*node)) return raft::ConfigStep{.kind = Kind::kRemove, .node = member};
+    // One that is about to leave votes no more as soon as others can decide.
+    if (deciding > 0 && membership.is_voter(member)) {
+      return raft::ConfigStep{.kind = Kind::kAddLearner, .node = member};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace flux::node

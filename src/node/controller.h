@@ -1,0 +1,76 @@
+// The controller as a node takes part in it: makes a chart of what its replica of group 0 has applied, tells the
+// controller of this node, and, while group 0 is led here, does what nobody else can: founds the cluster, hands shards
+// over, keeps the controller's own members up to date.
+//
+// Everything it does follows from the state, so that whoever leads next goes on with it.
+//
+// Owned by the loop of group 0's worker.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "ctrl/command.h"
+#include "node/chart.h"
+#include "node/control_machine.h"
+#include "node/group.h"
+#include "node/identity.h"
+
+namespace flux::node {
+
+inline constexpr GroupId kControlGroup{0};
+
+class Controller {
+ public:
+  // `published` is given each new chart.
+  Controller(const Identity& identity, const NodeOptions& options, env::Loop& loop, Group& group,
+             ControlMachine& machine, std::function<void(ChartPtr)> published);
+  ~Controller();
+  Controller(const Controller&) = delete;
+  Controller& operator=(const Controller&) = delete;
+
+  // What is known at the start; afterwards looks around from time to time.
+  void start();
+  // Group 0 has applied something, or has another role.
+  void on_changed();
+
+  // Any node: proposes a command, wherever the controller leads. An error in the outcome is the controller's refusal,
+  // or says that it could not be reached or that the outcome is not known.
+  using Submitted = absl::AnyInvocable<void(ctrl::Outcome)>;
+  void submit(const ctrl::Command& command, Submitted done);
+
+  const ChartPtr& chart() const { return chart_; }
+  const ctrl::State& state() const { return machine_.state(); }
+  // No more words about this node: it is about to leave.
+  void be_quiet() { quiet_ = true; }
+
+ private:
+  void look();
+  void announce();
+  void lead();
+  std::optional<ctrl::CommandBody> next_command() const;
+  std::optional<ctrl::CommandBody> found() const;
+  std::optional<raft::ConfigStep> next_member_change() const;
+  void change_members();
+
+  const Identity& identity_;
+  const NodeOptions& options_;
+  env::Loop& loop_;
+  Group& group_;
+  ControlMachine& machine_;
+  const std::function<void(ChartPtr)> published_;
+  ChartPtr chart_ = std::make_shared<const Chart>();
+  bool submitting_ = false;  // a command of lead()
+  bool changing_ = false;    // members of group 0
+  bool announcing_ = false;
+  bool quiet_ = false;
+  MonoTime rest_until_;  // after a refusal
+  env::TimerId timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+// Whether a group can decide without one of its voters, as far as its leader has heard of the others lately.
+bool can_do_without(const Group& group, NodeId voter, MonoTime now);
+
+}  // namespace flux::node

@@ -1,0 +1,34 @@
+// Which node leads each group, as far as this node knows, for doors that send clients there. Thread-safe.
+#pragma once
+
+#include <map>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+
+#include "api/slot_owners.h"
+#include "node/chart.h"
+
+namespace flux::node {
+
+class Leaders final : public api::SlotOwners {
+ public:
+  explicit Leaders(const NodeId& self) : self_(self) {}
+
+  void set_chart(ChartPtr chart);
+  // As the replica here knows it; kNobody: there is none, or it is not known.
+  void set_leader(GroupId group, NodeId leader);
+  // The leader as it is known here, else who should lead by the chart; kNobody if there is no such group.
+  NodeId leader_of(GroupId group) const;
+  std::string redirect(Slot slot) const override;
+
+ private:
+  NodeId find(GroupId group) const;
+
+  const NodeId& self_;
+  mutable std::shared_mutex mutex_;
+  ChartPtr chart_ = std::make_shared<const Chart>();  // guarded by mutex_
+  std::map<GroupId, NodeId> leaders_;                 // guarded by mutex_
+};
+
+}  // namespace flux::node

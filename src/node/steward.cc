@@ -1,0 +1,236 @@
+#include "node/steward.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/probe.h"
+#include "node/controller.h"
+#include "node/shard_mover.h"
+#include "node/worker.h"
+
+namespace flux::node {
+namespace {
+
+// Pause after the controller has refused something.
+constexpr Micros kRest = Millis(200);
+// How often leadership may be handed to who should have it: moving it costs a short pause of writes.
+constexpr Micros kTransferPause = Millis(5'000);
+
+}  // namespace
+
+Steward::Steward(Worker& worker, Group& group)
+    : worker_(worker), group_(group), mover_(std::make_unique<ShardMover>(*this)) {
+  transfer_not_before_ = worker.loop().now() + kTransferPause;
+}
+
+Steward::~Steward() { *alive_ = false; }
+
+bool Steward::leads() const {
+  if (!group_.halt_reason().ok() || !group_.leads()) return false;
+  const raft::Core& core = group_.core();
+  return core.term_at(core.applied_index()) == core.term() && core.transfer_target() == kNobody;
+}
+
+void Steward::look() {
+  if (!leads()) {
+    transfer_not_before_ = worker_.loop().now() + kTransferPause;
+    return mover_->rest();
+  }
+  const ctrl::Group* known = worker_.chart()->config->group(group_.id());
+  if (known == nullptr || !known->alive()) return;
+  follow_configuration();
+  mover_->look();
+  if (worker_.loop().now() < rest_until_) return;
+  report_members(*known);
+  change_members();
+  lead_where_wanted(*known);
+}
+
+void Steward::propose(const kv::ShardCommand& command, Proposed done) {
+  const std::string bytes = kv::encode(command);
+  const api::Command commands[] = {api::ShardChange{.bytes = bytes}};
+  auto proposed = std::make_shared<Proposed>(std::move(done));
+  group_.write({.commands = commands}, [this, alive = alive_, proposed](const api::WriteReply& reply) {
+    if (!*alive) return;
+    if (!reply.status.ok()) return (*proposed)(reply.status, false);
+    const api::CommandResult& result = reply.results.at(0);
+    if (result.code != ErrorCode::kOk) return (*proposed)(Status(result.code, result.value), false);
+    (*proposed)({}, result.applied);
+  });
+}
+
+void Steward::tell(ctrl::CommandBody body) {
+  const size_t kind = body.index();
+  if (worker_.loop().now() < rest_until_ || !telling_.insert(kind).second) return;
+  const ctrl::Command command{.expected = {}, .body = std::move(body)};
+  worker_.shared().submit(worker_.loop(), command,
+                          [this, alive = alive_, kind, name = ctrl::name_of(command)](const ctrl::Outcome& outcome) {
+                            if (!*alive) return;
+                            telling_.erase(kind);
+                            if (outcome.status.ok()) return;
+                            log::debug("group {}: {}: {}", group_.id(), name, outcome.status.to_string());
+                            rest_until_ = worker_.loop().now() + kRest;
+                          });
+}
+
+// --- Configurations --------------------------------------------------------------------------------------------------
+
+void Steward::follow_configuration() {
+  const Chart& chart = *worker_.chart();
+  const auto progress = chart.progress.find(group_.id());
+  if (progress == chart.progress.end()) return;
+  const ConfigNum wanted = progress->second.changed;
+  const kv::StateMachine& machine = group_.state_machine();
+  if (machine.config_num() < wanted) {
+    if (applying_ || !machine.settled()) return;
+    applying_ = true;
+    const kv::ApplyConfig next = next_configuration(wanted);
+    log::info("group {}: follows configuration {}", group_.id(), wanted);
+    propose(next, [this, wanted](const Status& status, bool) {
+      applying_ = false;
+      if (!status.ok()) log::warn("group {}: configuration {}: {}", group_.id(), wanted, status.to_string());
+    });
+    return;
+  }
+  if (progress->second.busy() && machine.settled()) tell(ctrl::Settled{.group = group_.id(), .num = wanted});
+}
+
+// What the group owns by the newest configuration, and what it gives away. No other change of its shards can have
+// followed: the controller waits for this one to be settled.
+kv::ApplyConfig Steward::next_configuration(ConfigNum num) const {
+  const Chart& chart = *worker_.chart();
+  const GroupId self = group_.id();
+  kv::ApplyConfig next{.num = num, .cuts = {}};
+  const auto handed_over = [&](ShardId shard, GroupId ctrl::MoveShard::* side) -> const ctrl::MoveShard* {
+    const Chart::Found found = chart.open_step([&](const ctrl::Step& step) {
+      const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
+      return move != nullptr && move->shard == shard && move->*side == self && step.phase == ctrl::StepPhase::kSettling;
+    });
+    return found.step == nullptr ? nullptr : &std::get<ctrl::MoveShard>(found.step->task);
+  };
+  std::set<ShardId> owned;
+  const ctrl::Keyspace* keyspace = chart.config->keyspace(client::kDefaultKeyspace);
+  for (size_t at = 0; keyspace != nullptr && at < keyspace->shards.size(); ++at) {
+    const ctrl::Shard& shard = keyspace->shards[at];
+    if (shard.group != self) continue;
+    owned.insert(shard.id);
+    const ctrl::MoveShard* move = handed_over(shard.id, &ctrl::MoveShard::to);
+    next.cuts.push_back({.kind = kv::ShardCut::Kind::kOwn,
+                         .shard = shard.id,
+                         .start = shard.start,
+                         .end = std::string(keyspace->end_of(at)),
+                         .peer = move != nullptr ? move->from : ctrl::kNoGroup});
+  }
+  for (const kv::ShardInfo& info : group_.state_machine().shards()) {
+    if (owned.contains(info.shard) || info.state != kv::ShardState::kServing) continue;
+    const ctrl::MoveShard* move = handed_over(info.shard, &ctrl::MoveShard::from);
+    // A shard that is in no keyspace any more was merged into its neighbour, which then covers it, or dropped.
+    const bool merged = move == nullptr && std::any_of(next.cuts.begin(), next.cuts.end(), [&](const auto& cut) {
+                          return cut.start <= info.start && (cut.end.empty() || cut.end > info.start);
+                        });
+    if (merged) continue;
+    next.cuts.push_back({.kind = move != nullptr ? kv::ShardCut::Kind::kGive : kv::ShardCut::Kind::kDrop,
+                         .shard = info.shard,
+                         .start = info.start,
+                         .end = info.end,
+                         .peer = move != nullptr ? move->to : ctrl::kNoGroup});
+  }
+  std::sort(next.cuts.begin(), next.cuts.end(), [](const auto& a, const auto& b) { return a.start < b.start; });
+  return next;
+}
+
+// --- Members ---------------------------------------------------------------------------------------------------------
+
+void Steward::report_members(const ctrl::Group& known) {
+  const raft::Core& core = group_.core();
+  const raft::Membership& membership = core.membership();
+  if (membership.joint() || core.membership_index() > core.commit_index()) return;
+  ctrl::ReportGroup report{.group = group_.id(), .entry = core.membership_index(), .voters = {}, .learners = {}};
+  report.voters.insert(membership.voters.begin(), membership.voters.end());
+  report.learners.insert(membership.learners.begin(), membership.learners.end());
+  if (report.voters == known.voters && report.learners == known.learners) return;
+  tell(report);
+}
+
+void Steward::change_members() {
+  const raft::Core& core = group_.core();
+  if (changing_ || core.membership().joint() || core.membership_index() > core.commit_index()) return;
+  using Kind = raft::ConfigStepKind;
+  // A leader with an old chart may have added a node that has been removed since. That a node is removed stays true.
+  for (const NodeId member : core.membership().members()) {
+    const ctrl::Node* node = worker_.chart()->config->node(member);
+    if (node == nullptr || node->state != ctrl::NodeState::kRemoved || member == core.id()) continue;
+    if (core.membership().is_voter(member) && !can_do_without(group_, member, worker_.loop().now())) continue;
+    FLUX_PROBE("a group has a member that is no node any more");
+    return change({.kind = Kind::kRemove, .node = member});
+  }
+  for (const ctrl::Action& action : worker_.chart()->actions) {
+    if (const auto* undo = std::get_if<ctrl::UndoMembers>(&action); undo && undo->change.group == group_.id()) {
+      return undo_members(*undo);
+    }
+    const auto* wanted = std::get_if<ctrl::ChangeMembers>(&action);
+    if (wanted == nullptr || wanted->change.group != group_.id()) continue;
+    const raft::Membership& membership = core.membership();
+    const NodeId add = wanted->change.add;
+    const NodeId remove = wanted->change.remove;
+    if (add != kNobody && !membership.is_voter(add)) {
+      if (membership.promote_when_ready.contains(add)) return;  // it catches up
+      began(wanted->plan, wanted->step);
+      return change({.kind = Kind::kAddVoter, .node = add});
+    }
+    if (remove == kNobody || !membership.contains(remove)) return;  // report_members() tells
+    if (remove == core.id()) {                                      // whoever leads next removes us
+      changing_ = true;
+      return group_.transfer(kNobody, [this, alive = alive_](const Status&) {
+        if (*alive) changing_ = false;
+      });
+    }
+    if (membership.is_voter(remove) && !can_do_without(group_, remove, worker_.loop().now())) return;
+    began(wanted->plan, wanted->step);
+    return change({.kind = Kind::kRemove, .node = remove});
+  }
+}
+
+void Steward::undo_members(const ctrl::UndoMembers& action) {
+  const NodeId added = action.change.add;
+  if (added != kNobody && group_.core().membership().contains(added)) {
+    return change({.kind = raft::ConfigStepKind::kRemove, .node = added});
+  }
+  tell(ctrl::ReportProgress{.plan = action.plan, .step = action.step, .phase = ctrl::StepPhase::kUndone});
+}
+
+void Steward::began(ctrl::PlanId plan, uint32_t step) {
+  tell(ctrl::ReportProgress{.plan = plan, .step = step, .phase = ctrl::StepPhase::kCopying});
+}
+
+void Steward::change(raft::ConfigStep step) {
+  changing_ = true;
+  log::info("group {}: {} node {}", group_.id(), step.kind == raft::ConfigStepKind::kRemove ? "removes" : "adds",
+            step.node);
+  group_.change_config({.steps = {step}, .context = {}}, [this, alive = alive_](const Status& status) {
+    if (!*alive) return;
+    changing_ = false;
+    if (!status.ok()) log::info("group {}: a change of members was refused: {}", group_.id(), status.to_string());
+  });
+}
+
+// Leaders are spread by the controller's wish. Whoever should lead must be as far as we are, or writes would wait.
+void Steward::lead_where_wanted(const ctrl::Group& known) {
+  const NodeId wanted = known.leader;
+  const raft::Core& core = group_.core();
+  const MonoTime now = worker_.loop().now();
+  if (transferring_ || wanted == core.id() || now < transfer_not_before_ || !core.membership().is_voter(wanted)) return;
+  const std::vector<raft::PeerStatus> peers = core.peers(now);
+  const bool ready = std::any_of(peers.begin(), peers.end(), [&](const raft::PeerStatus& peer) {
+    return peer.id == wanted && peer.recently_active && peer.match + 64 >= core.last_index();
+  });
+  if (!ready) return;
+  transferring_ = true;
+  transfer_not_before_ = now + kTransferPause;
+  log::info("group {}: hands leadership to node {}, which should have it", group_.id(), wanted);
+  group_.transfer(wanted, [this, alive = alive_](const Status&) {
+    if (*alive) transferring_ = false;
+  });
+}
+
+}  // namespace flux::node

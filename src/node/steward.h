@@ -1,0 +1,66 @@
+// Does for one group what the controller's state asks of it, while this node leads the group: reports its members and
+// that it is settled, applies configurations, changes members, hands leadership to who should have it. Moves of shards
+// are its ShardMover's.
+//
+// Everything follows from the chart and the group's own state, so that the next leader goes on with it; doing something
+// twice does no harm. Owned by the group's worker.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <set>
+
+#include "ctrl/command.h"
+#include "kv/shard_command.h"
+#include "node/chart.h"
+#include "node/group.h"
+
+namespace flux::node {
+
+class ShardMover;
+class Worker;
+
+class Steward {
+ public:
+  Steward(Worker& worker, Group& group);
+  ~Steward();
+  Steward(const Steward&) = delete;
+  Steward& operator=(const Steward&) = delete;
+
+  // Sees to what is to be done now. At every change of chart or group, and from time to time.
+  void look();
+
+  // --- For the mover
+  Worker& worker() { return worker_; }
+  Group& group() { return group_; }
+  // Whether this replica leads and knows all that its predecessors have committed.
+  bool leads() const;
+  // Proposes a change of shards. `done` is given whether it was applied.
+  using Proposed = absl::AnyInvocable<void(const Status&, bool applied)>;
+  void propose(const kv::ShardCommand& command, Proposed done);
+  // Tells the controller, unless it is being told the like already.
+  void tell(ctrl::CommandBody body);
+
+ private:
+  void report_members(const ctrl::Group& known);
+  void follow_configuration();
+  kv::ApplyConfig next_configuration(ConfigNum num) const;
+  void change_members();
+  void undo_members(const ctrl::UndoMembers& action);
+  void began(ctrl::PlanId plan, uint32_t step);
+  void change(raft::ConfigStep step);
+  void lead_where_wanted(const ctrl::Group& known);
+
+  Worker& worker_;
+  Group& group_;
+  std::unique_ptr<ShardMover> mover_;
+  std::set<size_t> telling_;  // kinds of commands that are on their way to the controller
+  bool applying_ = false;
+  bool changing_ = false;
+  bool transferring_ = false;
+  MonoTime rest_until_;  // after a refusal by the controller
+  MonoTime transfer_not_before_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace flux::node
