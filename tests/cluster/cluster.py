@@ -4,6 +4,7 @@ Waiting is always for an observed state, with a deadline; no test sleeps and hop
 """
 import contextlib
 import json
+import logging
 import os
 import pathlib
 import random
@@ -15,6 +16,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+
+logging.disable(logging.CRITICAL)  # clients log what they recover from
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BIN = pathlib.Path(os.environ.get("FLUX_BIN", ROOT / "build/release/bin"))
@@ -70,6 +73,7 @@ class Node:
         self.log = cluster.dir / f"{name}.log"
         self.process = None
         self.extra = []
+        self.founds = True        # one of the first members
         self.environment = {}     # beside our own
         self.before_exec = None   # runs in the child before it becomes the server
 
@@ -77,7 +81,9 @@ class Node:
         flags = ["server", "--name", self.name, "--data-dir", str(self.data),
                  "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
                  "--listen-http", f"127.0.0.1:{self.http}", "--engine", self.cluster.engine]
-        return [str(BIN / "fluxkv")] + flags + self.cluster.flags + self.cluster.general_flags() + self.extra
+        founders = self.cluster.founders if self.founds else []
+        return ([str(BIN / "fluxkv")] + flags + founders + self.cluster.flags + self.cluster.general_flags() +
+                self.extra)
 
     def start(self):
         assert self.process is None
@@ -111,8 +117,9 @@ class Node:
         return json.loads(text) if code == 200 else None
 
     def group(self):
+        """The first group that holds data; group 0 is the controller's."""
         status = self.status()
-        return status["groups"][0] if status else None
+        return next((g for g in status["groups"] if g["id"] != 0), None) if status else None
 
     def ready(self):
         return http("GET", self.http, "/readyz", timeout=2)[0] == 200
@@ -130,9 +137,9 @@ class Cluster:
         self.engine = engine
         self.nodes = [Node(self, f"n{i + 1}") for i in range(size)]
         self.flags = list(flags)
+        self.founders = []
         if size > 1:
-            founders = ",".join(f"{n.name}=127.0.0.1:{n.peer}" for n in self.nodes)
-            self.flags += ["--initial-cluster", founders]
+            self.founders = ["--initial-cluster", ",".join(f"{n.name}=127.0.0.1:{n.peer}" for n in self.nodes)]
 
     def general_flags(self):
         """FLUX_TEST_FLAGS, "--flag value ...", for all clusters but where a test says otherwise."""
@@ -177,11 +184,29 @@ class Cluster:
         leader = self.leader()
         return next(n for n in self.running() if n is not leader)
 
+    def ctl(self, *arguments, ok=True, seconds=60):
+        """What fluxctl prints; of a command that must fail what it complains about."""
+        endpoints = ",".join(f"127.0.0.1:{n.http}" for n in self.running())
+        done = subprocess.run([str(BIN / "fluxctl"), "--endpoints", endpoints, *arguments], capture_output=True,
+                              text=True, timeout=seconds)
+        assert (done.returncode == 0) == ok, (arguments, done.returncode, done.stdout, done.stderr)
+        return done.stdout if ok else done.stderr
+
+    def join(self, name):
+        """Adds a node to the running cluster and starts it."""
+        node = Node(self, name)
+        self.ctl("node", "add", f"{name}=127.0.0.1:{node.peer}")
+        members = ",".join(f"127.0.0.1:{n.peer}" for n in self.running())
+        node.founds = False
+        node.extra = ["--join", members]
+        self.nodes.append(node.start())
+        return node
+
     def wait_converged(self, seconds=30):
         """All running nodes have applied the same index and nothing is left to apply."""
         def same():
-            groups = [n.group() for n in self.running()]
-            if not all(groups):
+            groups = [g for g in (n.group() for n in self.running()) if g]
+            if not groups:
                 return False
             return len({g["applied_index"] for g in groups}) == 1 and all(
                 g["applied_index"] == g["commit_index"] for g in groups)

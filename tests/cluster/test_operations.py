@@ -12,11 +12,7 @@ from cluster import BIN, Cluster, Node, http, wait_for
 
 
 def ctl(cluster, *arguments, ok=True):
-    endpoints = ",".join(f"127.0.0.1:{n.http}" for n in cluster.running())
-    done = subprocess.run([str(BIN / "fluxctl"), "--endpoints", endpoints, *arguments], capture_output=True, text=True,
-                          timeout=30)
-    assert (done.returncode == 0) == ok, (arguments, done.returncode, done.stdout, done.stderr)
-    return done.stdout if ok else done.stderr
+    return cluster.ctl(*arguments, ok=ok)
 
 
 def test_members_come_and_go():
@@ -24,13 +20,8 @@ def test_members_come_and_go():
         data = redis.Redis(port=cluster.nodes[0].resp)
         for i in range(500):
             data.set(f"k{i}", i)
-        new = Node(cluster, "n4")
-        ctl(cluster, "member", "add", f"n4=127.0.0.1:{new.peer}")
-        assert "is called 'n4' already" in ctl(cluster, "member", "add", "n4=127.0.0.1:1", ok=False)
-        cluster.flags = []
-        new.extra = ["--join", f"127.0.0.1:{cluster.nodes[0].peer},127.0.0.1:{cluster.nodes[1].peer}"]
-        cluster.nodes.append(new.start())
-        wait_for("n4 as a voter", lambda: (cluster.leader().group() or {}).get("voters") == [1, 2, 3, 4], 20)
+        new = cluster.join("n4")
+        assert "is called 'n4' already" in ctl(cluster, "node", "add", "n4=127.0.0.1:1", ok=False)
         cluster.wait_ready()
         assert redis.Redis(port=new.resp).get("k499") == b"499"
         # Restarted without --join: it knows who it is.
@@ -39,7 +30,10 @@ def test_members_come_and_go():
         new.start()
         cluster.wait_ready()
         leader = cluster.leader()
-        ctl(cluster, "member", "remove", leader.name)
+        # Without --yes nothing happens; a node that groups count on is not removed.
+        assert "nothing was changed" in ctl(cluster, "node", "replace", leader.name, "n4", ok=False)
+        ctl(cluster, "node", "remove", leader.name, "--yes", ok=False)
+        ctl(cluster, "node", "replace", leader.name, "n4", "--yes", "--wait")
         wait_for("another leader", lambda: cluster.leader() is not leader, 10)
         assert redis.Redis(port=new.resp).get("k0") == b"0"
         # The removed node is told so when it comes back, and tells whoever asks.
@@ -47,7 +41,7 @@ def test_members_come_and_go():
         leader.start()
         wait_for("the reason why it is not ready",
                  lambda: "is not a member of this cluster" in http("GET", leader.http, "/readyz?verbose")[1], 10)
-        assert "there is no node" in ctl(cluster, "member", "remove", "n9", ok=False)
+        assert "there is no node" in ctl(cluster, "node", "remove", "n9", "--yes", ok=False)
 
 
 def test_sigterm_hands_over_and_loses_nothing():
@@ -125,7 +119,7 @@ def test_wrong_flags_and_directories_say_so():
 
 def test_garbage_on_every_port_harms_nobody():
     junk = [b"\0" * 64, b"\xff" * 4096, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"*1\r\n$99999999999\r\n", b"*1000000\r\n$1\r\n",
-            b"POST /members/add HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", os.urandom(10_000), b"a" * 200_000,
+            b"POST /cluster/node/add HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", os.urandom(10_000), b"a" * 200_000,
             b"GET /%zz HTTP/1.1\r\n\r\n", b"POST /leader/transfer HTTP/1.1\r\nContent-Length: 3\r\n\r\n{{{"]
     with Cluster(3) as cluster:
         data = redis.Redis(port=cluster.nodes[0].resp)
@@ -184,8 +178,8 @@ def test_http_tells_the_state():
             assert code == 200 and word in text, (path, code, text)
         assert http("GET", node.http, "/nothing")[0] == 404
         assert http("POST", node.http, "/status", {})[0] == 405
-        code, text = http("POST", node.http, "/members/remove", {"node": "x"})
-        assert code == 400 and "not a node id" in json.loads(text)["error"]["message"]
+        code, text = http("POST", node.http, "/cluster/node/remove", {"node": "x"})
+        assert code == 400 and "not a whole number" in json.loads(text)["error"]["message"]
         for other in cluster.nodes[1:]:
             other.pause()
         try:

@@ -1,0 +1,179 @@
+"""Goal: a cluster grows, shrinks and rebalances while clients go on: none of them sees an error, and nothing is lost."""
+import json
+import random
+import threading
+import time
+
+import redis
+from redis.cluster import RedisCluster
+
+from cluster import Cluster, wait_for
+from test_kills import Writer, check_everywhere
+
+
+def view(cluster):
+    return json.loads(cluster.ctl("-o", "json", "group", "list"))
+
+
+def spread(cluster):
+    """Shards of each group that holds data, by its id."""
+    return {g["id"]: g["shards"] for g in view(cluster) if g["id"] != 0 and g["state"] != "gone"}
+
+
+def settled(cluster):
+    groups = [g for g in view(cluster) if g["id"] != 0 and g["state"] != "gone"]
+    return all(g["state"] == "serving" and g["settled"] >= g["changed"] for g in groups)
+
+
+def running_plans(cluster):
+    return [p for p in json.loads(cluster.ctl("-o", "json", "plan", "list")) if p["state"] == "running"]
+
+
+class Checked(threading.Thread):
+    """Writes and reads through one connection, and takes no error for an answer."""
+
+    def __init__(self, number, connect):
+        super().__init__(daemon=True)
+        self.number, self.connect = number, connect
+        self.newest, self.problems, self.pauses = {}, [], []
+        self.requests = 0
+        self.stop = threading.Event()
+
+    def run(self):
+        rng = random.Random(self.number)
+        client = self.connect()
+        while not self.stop.is_set() and len(self.problems) < 10:
+            key = f"c{self.number}:{rng.randrange(200)}"
+            self.requests += 1
+            started = time.monotonic()
+            try:
+                client.set(key, self.requests)
+                self.newest[key] = self.requests
+                seen = client.get(key)
+                if seen != str(self.requests).encode():
+                    self.problems.append(f"{key} is {seen}, not {self.requests}")
+            except Exception as error:  # whatever a client says is one
+                self.problems.append(f"{key}: {error!r}")
+            self.pauses.append(time.monotonic() - started)
+
+
+def check(cluster, clients, connect=None):
+    for client in clients:
+        client.stop.set()
+    for client in clients:
+        client.join(60)
+        assert not client.is_alive()
+        assert not client.problems, client.problems[:5]
+        assert client.requests > 50, client.requests
+    for node in cluster.running():
+        data = (connect or plain)(node.resp)
+        for client in clients:
+            for key, value in client.newest.items():
+                assert data.get(key) == str(value).encode(), (node.name, key, value, data.get(key))
+    pauses = sorted(p for client in clients for p in client.pauses)
+    return sum(c.requests for c in clients), pauses[-1], pauses[len(pauses) * 99 // 100]
+
+
+def plain(port):
+    return redis.Redis(port=port, socket_timeout=20)
+
+
+def of_redis_cluster(port):
+    return RedisCluster(host="127.0.0.1", port=port)
+
+
+def grow_and_shrink(flags, connect):
+    with Cluster(3, flags=["--groups", "2"] + flags) as cluster:
+        clients = [Checked(i, lambda port=n.resp: connect(port)) for i, n in enumerate(cluster.nodes)]
+        for client in clients:
+            client.start()
+        for name in ("n4", "n5", "n6"):
+            cluster.join(name)
+        cluster.wait_ready()
+        cluster.ctl("group", "add", "--voters", "n4", "n5", "n6")
+        cluster.ctl("group", "add", "--voters", "n4", "n5", "n6")
+        wait_for("an even spread over four groups", lambda: sorted(spread(cluster).values()) == [8, 8, 8, 8], 60)
+        wait_for("the end of the rebalancing", lambda: not running_plans(cluster), 30)
+        for group in (3, 4):
+            cluster.ctl("group", "remove", str(group), "--yes", "--wait")
+        wait_for("two groups with everything", lambda: spread(cluster) == {1: 16, 2: 16} and settled(cluster), 30)
+        for name in ("n4", "n5", "n6"):
+            cluster.ctl("node", "drain", name, "--yes", "--wait")
+            cluster.ctl("node", "remove", name, "--yes")
+        for node in cluster.nodes[3:]:
+            node.kill()
+        requests, slowest, p99 = check(cluster, clients, connect)
+        print(f"   {requests} requests, no error; slowest {slowest * 1000:.0f} ms, p99 {p99 * 1000:.1f} ms")
+
+
+def test_grows_from_three_to_six_and_back_under_plain_clients():
+    grow_and_shrink([], plain)
+
+
+def test_grows_from_three_to_six_and_back_under_clients_of_redis_cluster():
+    grow_and_shrink(["--resp-cluster", "yes"], of_redis_cluster)
+
+
+def test_shards_move_while_nodes_are_killed():
+    with Cluster(3, flags=["--groups", "2", "--shards", "8"]) as cluster:
+        for name in ("n4", "n5", "n6"):
+            cluster.join(name)
+        cluster.wait_ready()
+        cluster.ctl("group", "add", "--voters", "n4", "n5", "n6")
+        writers = [Writer(i, cluster.nodes[i % 3]) for i in range(4)]
+        for writer in writers:
+            writer.start()
+        rng = random.Random(5)
+        deadline = time.monotonic() + 12
+        while time.monotonic() < deadline:
+            victim = rng.choice(cluster.running())
+            shard = json.loads(cluster.ctl("-o", "json", "shard", "list"))
+            pick = rng.choice(shard)
+            # It may be moving already, or its group may have no leader just now.
+            try:
+                cluster.ctl("shard", "move", str(pick["id"]), str(rng.choice([g for g in (1, 2, 3) if g != pick["group"]])))
+            except AssertionError:
+                pass
+            victim.kill()
+            victim.start()
+            wait_for(f"readiness of {victim.name}", lambda n=victim: n.ready(), 20)
+        for writer in writers:
+            writer.stop.set()
+        for writer in writers:
+            writer.join(60)
+        cluster.wait_ready()
+        wait_for("settled groups", lambda: settled(cluster), 30)
+        check_everywhere(cluster, writers)
+        print(f"   {sum(w.writes for w in writers)} acknowledged writes checked through every node")
+
+
+def test_a_storm_of_groups_that_come_and_go():
+    with Cluster(3, flags=["--groups", "2", "--shards", "12"]) as cluster:
+        clients = [Checked(i, lambda p=cluster.nodes[i].resp: redis.Redis(port=p, socket_timeout=20)) for i in range(3)]
+        for client in clients:
+            client.start()
+        for round_ in range(4):
+            cluster.ctl("group", "add")
+            wait_for("shards of the new group", lambda: spread(cluster).get(3 + round_, 0) >= 3, 30)
+            wait_for("the end of the rebalancing", lambda: not running_plans(cluster), 30)
+            cluster.ctl("group", "remove", str(3 + round_), "--yes", "--wait")
+        requests, slowest, p99 = check(cluster, clients)
+        print(f"   {requests} requests, no error; slowest {slowest * 1000:.0f} ms, p99 {p99 * 1000:.1f} ms")
+
+
+def test_what_cannot_be_is_refused_in_words():
+    with Cluster(3, flags=["--groups", "2", "--shards", "4"]) as cluster:
+        shard = json.loads(cluster.ctl("-o", "json", "shard", "list"))[0]
+        own, other = shard["group"], 3 - shard["group"]
+        assert "already" in cluster.ctl("shard", "move", str(shard["id"]), str(own), ok=False)
+        assert "there is no group 9" in cluster.ctl("shard", "move", str(shard["id"]), "9", ok=False)
+        assert "there is no shard 99" in cluster.ctl("shard", "move", "99", "1", ok=False)
+        cluster.ctl("group", "remove", str(other), "--yes", "--wait")
+        assert "last group" in cluster.ctl("group", "remove", str(own), "--yes", ok=False)
+        assert "counts on node" in cluster.ctl("node", "remove", "n2", "--yes", ok=False)
+        assert "no other node can take" in cluster.ctl("node", "drain", "n2", "--yes", ok=False)
+        # Of two administrators who looked at the same configuration the second one is told so.
+        number = json.loads(cluster.ctl("-o", "json", "config", "show"))["config_num"]
+        cluster.ctl("node", "add", "n8=127.0.0.1:1", "--expect", str(number))
+        assert "by now" in cluster.ctl("node", "add", "n9=127.0.0.1:2", "--expect", str(number), ok=False)
+
