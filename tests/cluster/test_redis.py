@@ -9,6 +9,9 @@ import redis
 
 from cluster import Cluster, free_ports, wait_for
 
+# Commands of several keys are those of Redis where all keys are in one group, however many workers there are.
+ONE_GROUP = ["--groups", "1"]
+
 # Each line is one command; the replies of both servers must be equal.
 SESSION = r"""
 PING
@@ -219,7 +222,7 @@ class RedisServer:
 
 
 def test_answers_as_redis_does():
-    with RedisServer() as theirs, Cluster(1) as cluster:
+    with RedisServer() as theirs, Cluster(1, flags=ONE_GROUP) as cluster:
         redis_raw, flux_raw = Raw(theirs.port), Raw(cluster.nodes[0].resp)
         wrong = []
         lines = [line for line in SESSION.split("\n") if line.strip()]
@@ -253,7 +256,7 @@ def random_command(rng):
 
 def test_random_commands_answer_as_redis_does():
     """A differential fuzz: any sequence, one pipeline each."""
-    with RedisServer() as theirs, Cluster(3) as cluster:
+    with RedisServer() as theirs, Cluster(3, flags=ONE_GROUP) as cluster:
         for seed in range(40):
             rng = random.Random(seed)
             commands = [random_command(rng) for _ in range(100)]
@@ -272,7 +275,7 @@ def test_random_commands_answer_as_redis_does():
 
 def test_real_clients():
     """redis-benchmark and redis-cli as they come."""
-    with Cluster(3) as cluster:
+    with Cluster(3, flags=ONE_GROUP) as cluster:
         port = str(cluster.nodes[1].resp)
         done = subprocess.run(["redis-benchmark", "-p", port, "-t", "ping,set,get,incr,mset", "-n", "2000", "-P", "8", "-q"],
                               capture_output=True, text=True, timeout=120, check=True)
