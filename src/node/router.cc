@@ -172,7 +172,7 @@ void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::W
 }
 
 void Router::send(GroupId group, ParkedWrite write) {
-  const auto erases = [this](const std::string& bytes) {
+  const auto erases = [](const std::string& bytes) {
     const Result<bool> erases_only = kv::check_request(bytes);
     return erases_only.ok() && *erases_only;
   };
@@ -183,8 +183,7 @@ void Router::send(GroupId group, ParkedWrite write) {
   Worker& owner = node_.owner(group);
   if (&owner == &worker_ || !is_here(group)) return send_away(group, std::move(write));
   // Another worker of this node has it: there and back.
-  write.waiter.done = [this, alive = alive_, loop = &worker_.loop(),
-                       done = std::move(write.waiter.done)](api::WriteReply reply) mutable {
+  write.waiter.done = [loop = &worker_.loop(), done = std::move(write.waiter.done)](api::WriteReply reply) mutable {
     loop->post([done = std::move(done), reply = std::move(reply)]() mutable { done(std::move(reply)); });
   };
   owner.loop().post(
