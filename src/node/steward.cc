@@ -50,7 +50,7 @@ void Steward::propose(const kv::ShardCommand& command, Proposed done) {
   const std::string bytes = kv::encode(command);
   const api::Command commands[] = {api::ShardChange{.bytes = bytes}};
   auto proposed = std::make_shared<Proposed>(std::move(done));
-  group_.write({.commands = commands}, [this, alive = alive_, proposed](const api::WriteReply& reply) {
+  group_.write({.commands = commands}, [alive = alive_, proposed](const api::WriteReply& reply) {
     if (!*alive) return;
     if (!reply.status.ok()) return (*proposed)(reply.status, false);
     const api::CommandResult& result = reply.results.at(0);
