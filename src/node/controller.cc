@@ -177,6 +177,11 @@ void Controller::change_members() {
       if (*alive) changing_ = false;
     });
   }
+  // Whoever is removed should hear of it, and is sent nothing once it is no member.
+  if (step->kind == raft::ConfigStepKind::kRemove) {
+    const MonoTime since = leaving_.emplace(step->node, loop_.now()).first->second;
+    if (loop_.now() < since + 4 * options_.heartbeat_interval) return;
+  }
   if (loses_vote && !can_do_without(group_, step->node, loop_.now())) return;
   changing_ = true;
   group_.change_config({.steps = {*step}, .context = {}}, [this, alive = alive_](const Status& status) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -65,7 +66,8 @@ class Controller {
   bool changing_ = false;    // members of group 0
   bool announcing_ = false;
   bool quiet_ = false;
-  MonoTime rest_until_;  // after a refusal
+  MonoTime rest_until_;                 // after a refusal
+  std::map<NodeId, MonoTime> leaving_;  // members that are to be removed, and since when
   env::TimerId timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

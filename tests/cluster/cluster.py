@@ -184,9 +184,9 @@ class Cluster:
         leader = self.leader()
         return next(n for n in self.running() if n is not leader)
 
-    def ctl(self, *arguments, ok=True, seconds=60):
+    def ctl(self, *arguments, ok=True, seconds=60, through=None):
         """What fluxctl prints; of a command that must fail what it complains about."""
-        endpoints = ",".join(f"127.0.0.1:{n.http}" for n in self.running())
+        endpoints = ",".join(f"127.0.0.1:{n.http}" for n in through or self.running())
         done = subprocess.run([str(BIN / "fluxctl"), "--endpoints", endpoints, *arguments], capture_output=True,
                               text=True, timeout=seconds)
         assert (done.returncode == 0) == ok, (arguments, done.returncode, done.stdout, done.stderr)
