@@ -89,7 +89,7 @@ void Client::connect(size_t node) {
 
 void Client::send() {
   for (Request& request : to_send_) {
-    for (const size_t each : request.operations) workload_.history_[each].called_us = workload_.now_us();
+    workload_.sent(request);
     workload_.world_.say("sends {}", absl::CEscape(request.bytes.substr(0, 100)));
     stream_->send(request.bytes);
     sent_.push_back(std::move(request));
@@ -174,13 +174,10 @@ void Client::batch_done() {
     return;
   }
   if (again_.empty()) return rest();
-  // The same once more, through any node: another operation that may take effect beside the first.
+  // The same once more, through any node.
   for (Request& request : std::exchange(again_, {})) {
     ++workload_.counts_.retries;
-    for (size_t& each : request.operations) {
-      const history::Operation before = workload_.history_[each];
-      each = workload_.add_operation(number_, before.kind, before.key, before.argument);
-    }
+    workload_.renew(request, number_);
     to_send_.push_back(std::move(request));
   }
   busy_ = true;

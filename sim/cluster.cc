@@ -55,10 +55,13 @@ Knobs Knobs::draw(Rng rng) {
       static_cast<uint32_t>(rng.chance(0.5) ? knobs.size : rng.between((knobs.size + 1) / 2, knobs.size));
   node.shards = static_cast<uint32_t>(rng.between(1, 3)) * node.groups;
   if (rng.chance(0.7)) {
-    node.sessions.sessions_max = rng.between(2, 12);
-    node.sessions.window = rng.between(1, 8);
-    node.sessions.idle_max = Millis(static_cast<int64_t>(rng.between(2'000, 20'000)));
+    node.limits.sessions_max = rng.between(2, 12);
+    node.limits.session_window = rng.between(1, 8);
+    node.limits.session_idle_max = Millis(static_cast<int64_t>(rng.between(2'000, 20'000)));
   }
+  if (rng.chance(0.4)) node.limits.feed_records_max = rng.between(24, 100);
+  if (rng.chance(0.4)) node.limits.control_log_bytes_max = rng.between(0, 3'000);
+  if (rng.chance(0.4)) node.shard_erase_keys = static_cast<uint32_t>(rng.between(1, 4));
   return knobs;
 }
 

@@ -54,7 +54,7 @@ void GroupInvariants::stepped(node::Group& group) {
 // A state is a function of the log: whatever snapshots and restarts it has been through, it is what the log from its
 // first entry on makes. And it is bounded.
 void GroupInvariants::check_state(node::Group& group) {
-  if (group.state_machine().session_count() > sessions_.sessions_max) {
+  if (group.state_machine().session_count() > limits_.sessions_max) {
     report_(fmt::format("node {} has {} sessions", group.core().id(), group.state_machine().session_count()));
   }
   const Index applied = group.state_machine().applied().index;
@@ -101,7 +101,7 @@ void GroupInvariants::check_leases(const raft::Core& leader) {
 GroupInvariants& Invariants::of(GroupId group) {
   std::unique_ptr<GroupInvariants>& found = groups_[group];
   if (!found) {
-    found = std::make_unique<GroupInvariants>(group, sessions_, report_, halted_, clock_);
+    found = std::make_unique<GroupInvariants>(group, limits_, report_, halted_, clock_);
     for (const NodeId node : damaged_) found->damaged(node);
   }
   return *found;

@@ -28,14 +28,14 @@ class GroupInvariants {
   using Halted = std::function<void(NodeId, const Status&)>;
   // What the clock of a node that runs would show now, whether or not the node looks.
   using ClockOf = std::function<MonoTime(NodeId)>;
-  GroupInvariants(GroupId id, const api::SessionLimits& sessions, const Report& report, const Halted& halted,
+  GroupInvariants(GroupId id, const api::StateLimits& limits, const Report& report, const Halted& halted,
                   const ClockOf& clock)
       : id_(id),
-        sessions_(sessions),
+        limits_(limits),
         report_([id, report](std::string problem) { report(fmt::format("group {}: {}", id, problem)); }),
         halted_(halted),
         clock_(clock),
-        replay_(id, sessions),
+        replay_(id, limits),
         oracle_(report_),
         promises_(report_) {}
 
@@ -74,7 +74,7 @@ class GroupInvariants {
   void check_state(node::Group& group);
 
   const GroupId id_;
-  const api::SessionLimits sessions_;
+  const api::StateLimits limits_;
   const Report report_;
   const Halted halted_;
   const ClockOf clock_;
@@ -92,8 +92,8 @@ class Invariants final : public node::Observer {
   using Report = GroupInvariants::Report;
   using Halted = GroupInvariants::Halted;
   using ClockOf = GroupInvariants::ClockOf;
-  Invariants(const api::SessionLimits& sessions, Report report, Halted halted, ClockOf clock)
-      : sessions_(sessions), report_(std::move(report)), halted_(std::move(halted)), clock_(std::move(clock)) {}
+  Invariants(const api::StateLimits& limits, Report report, Halted halted, ClockOf clock)
+      : limits_(limits), report_(std::move(report)), halted_(std::move(halted)), clock_(std::move(clock)) {}
 
   void applied(node::Group& group, const Entry& entry) override;
   void stepped(node::Group& group) override { of(group.id()).stepped(group); }
@@ -122,7 +122,7 @@ class Invariants final : public node::Observer {
   uint64_t role_changes() const;
 
  private:
-  const api::SessionLimits sessions_;
+  const api::StateLimits limits_;
   const Report report_;
   const Halted halted_;
   const ClockOf clock_;

@@ -17,11 +17,12 @@ constexpr size_t kHashesMax = 64;
 
 }  // namespace
 
-Replay::Replay(GroupId group, const api::SessionLimits& sessions)
+Replay::Replay(GroupId group, const api::StateLimits& limits)
     : group_(group),
-      sessions_(sessions),
+      limits_(limits),
+      control_(limits.control_log_bytes_max),
       engine_(engine::make_memory_engine({.hash_seed = 1})),
-      machine_(group, *engine_, sessions, controls(group) ? &control_ : nullptr,
+      machine_(group, *engine_, limits, controls(group) ? &control_ : nullptr,
                controls(group) ? kv::Sharding::kOff : kv::Sharding::kOn) {
   FLUX_CHECK(machine_.load().ok());
 }
@@ -82,7 +83,7 @@ Status Replay::check_snapshot() {
   const std::unique_ptr<engine::Engine> copy = engine::make_memory_engine({.hash_seed = 2});
   FLUX_RETURN_IF_ERROR(copy->load(*reader));
   node::ControlMachine control;
-  kv::StateMachine machine(group_, *copy, sessions_, controls(group_) ? &control : nullptr,
+  kv::StateMachine machine(group_, *copy, limits_, controls(group_) ? &control : nullptr,
                            controls(group_) ? kv::Sharding::kOff : kv::Sharding::kOn);
   FLUX_RETURN_IF_ERROR(machine.load());
   FLUX_TRY(const uint64_t ours, state_hash());

@@ -14,7 +14,7 @@ namespace flux::sim {
 
 class Replay {
  public:
-  Replay(GroupId group, const api::SessionLimits& sessions);
+  Replay(GroupId group, const api::StateLimits& limits);
 
   // The next entry that some node has applied.
   Status apply(const Entry& entry);
@@ -33,7 +33,7 @@ class Replay {
   static bool controls(GroupId group) { return group == node::kControlGroup; }
 
   const GroupId group_;
-  const api::SessionLimits sessions_;
+  const api::StateLimits limits_;
   node::ControlMachine control_;
   const std::unique_ptr<engine::Engine> engine_;
   kv::StateMachine machine_;

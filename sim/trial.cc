@@ -50,7 +50,7 @@ class Trial {
         minority_(draws.minority),
         world_(draws.world),
         invariants_(
-            draws.knobs.node.sessions, [this](std::string problem) { cluster_.report(std::move(problem)); },
+            draws.knobs.node.limits, [this](std::string problem) { cluster_.report(std::move(problem)); },
             [this](NodeId node, const Status& why) { on_halted(node, why); },
             [this](NodeId node) { return cluster_.loop(cluster_.host_of(node).value()).clock_now(); }),
         cluster_(narrated(world_), std::move(draws.knobs), invariants_),
@@ -355,7 +355,7 @@ std::string describe_seed(uint64_t seed) {
       "after {} bytes, "
       "election timeout {} ms; faults: {}",
       draws.knobs.size, node.groups, node.replication, draws.workload.clients, draws.workload.session_clients,
-      node.sessions.sessions_max, node.sessions.window,
+      node.limits.sessions_max, node.limits.session_window,
       node.read_consistency == api::Consistency::kLease ? fmt::format("leases (drift {} ppm)", node.clock_drift_ppm_max)
                                                         : std::string("linearizable reads"),
       node.wal_segment_bytes / 1024, node.snapshot_log_bytes, node.election_timeout_min.count() / 1000,

@@ -45,6 +45,7 @@ WorkloadOptions WorkloadOptions::draw(Rng rng) {
   options.give_up_max = Micros(static_cast<int64_t>(rng.between(500'000, 8'000'000)));
   options.reads = 0.2 + 0.5 * rng.unit();
   options.session_clients = rng.below(4);
+  if (options.session_clients == 0 && rng.chance(0.7)) options.flushes = 0.02 * rng.unit();
   return options;
 }
 
@@ -53,7 +54,7 @@ Workload::Workload(World& world, Cluster& cluster, const WorkloadOptions& option
       cluster_(cluster),
       options_(options),
       rng_(rng),
-      exactly_once_(cluster.knobs().node.sessions.window,
+      exactly_once_(cluster.knobs().node.limits.session_window,
                     [this](std::string problem) { cluster_.report(std::move(problem)); }) {
   for (size_t i = 0; i < options_.clients; ++i) {
     clients_.push_back(std::make_unique<Client>(*this, i + 1, rng_.fork()));
@@ -112,6 +113,16 @@ std::string Workload::key_name(char type, uint64_t slot) const {
 std::string Workload::draw_key(char type, Rng& rng) const { return key_name(type, rng.below(options_.keys)); }
 
 size_t Workload::add_operation(uint64_t client, Kind kind, std::string key, std::string argument) {
+  if (keys_used_.insert(key).second) {
+    for (auto& [number, flush] : flushes_) {
+      flush.operations.push_back(history_.size());
+      history_.push_back({.client = flush.client,
+                          .number = history_.size() + 1,
+                          .key = key,
+                          .kind = Kind::kDelete,
+                          .called_us = flush.called_us});
+    }
+  }
   history_.push_back({.client = client,
                       .number = history_.size() + 1,
                       .key = std::move(key),
@@ -135,6 +146,30 @@ Workload::Request Workload::get_several(uint64_t client, Rng& rng) {
   return request;
 }
 
+Workload::Request Workload::flush_all(uint64_t client) {
+  Request request{.bytes = request_bytes({"FLUSHALL"}), .form = Form::kOk, .flush = ++flushes_drawn_};
+  Flush flush{.client = client, .called_us = now_us()};
+  for (const std::string& key : keys_used_) flush.operations.push_back(add_operation(client, Kind::kDelete, key));
+  flushes_.emplace(request.flush, std::move(flush));
+  return request;
+}
+
+void Workload::renew(Request& request, uint64_t client) {
+  if (request.flush != 0) {
+    request = flush_all(client);
+    return;
+  }
+  for (size_t& each : request.operations) {
+    const history::Operation before = history_[each];
+    each = add_operation(client, before.kind, before.key, before.argument);
+  }
+}
+
+void Workload::sent(const Request& request) {
+  if (request.flush != 0) flushes_.at(request.flush).called_us = now_us();
+  for (const size_t each : operations_of(request)) history_[each].called_us = now_us();
+}
+
 Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
   if (rng.chance(options_.reads)) {
     constexpr char kTypes[] = {'s', 's', 'c', 'a', 'e'};
@@ -146,6 +181,7 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
     for (const std::string& key : {one, other}) request.operations.push_back(add_operation(client, Kind::kGet, key));
     return request;
   }
+  if (rng.chance(options_.flushes)) return flush_all(client);
   const auto one = [&](Form form, Kind kind, std::string_view verb, std::string key, std::string argument) {
     Request request{.form = form};
     request.bytes = argument.empty() ? request_bytes({verb, key}) : request_bytes({verb, key, argument});
@@ -197,13 +233,15 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
 // --- Answers ---------------------------------------------------------------------------------------------------------
 
 void Workload::finish(const Request& request, Outcome outcome, const std::vector<std::optional<std::string>>& values) {
-  for (size_t i = 0; i < request.operations.size(); ++i) {
-    history::Operation& operation = history_[request.operations[i]];
+  const std::vector<size_t>& operations = operations_of(request);
+  for (size_t i = 0; i < operations.size(); ++i) {
+    history::Operation& operation = history_[operations[i]];
     operation.outcome = outcome;
     operation.returned_us = now_us();
     if (i < values.size()) operation.result = values[i];
     if (outcome == Outcome::kOk && operation.kind == Kind::kGet) check_expired(operation);
   }
+  if (request.flush != 0 && outcome != Outcome::kUnknown) flushes_.erase(request.flush);
   switch (outcome) {
     case Outcome::kOk:
       ++counts_.ok;

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,7 @@ struct WorkloadOptions {
   Micros give_up_max = Millis(5000);
   double reads = 0.4;
   double retry = 0.5;  // of what ended with an unknown outcome
+  double flushes = 0;  // of the writes; none where sessions keep count of what they wrote
   size_t session_clients = 0;
   // How far wall clocks may be from each other; expiry is as exact as they are.
   Micros wall_error_max{0};
@@ -73,16 +76,29 @@ class Workload {
     std::vector<size_t> operations;
     Micros lives{0};     // the value goes by itself after this long; 0: it stays
     bool pair = false;   // both values must be the same
-    bool retry = false;  // worth sending again
+    uint64_t flush = 0;  // of flushes_, which has its operations; 0: none
+  };
+  // A FLUSHALL deletes every key there is: also those that are first used while it may still take effect.
+  struct Flush {
+    uint64_t client = 0;
+    int64_t called_us = 0;
+    std::vector<size_t> operations;
   };
   Request draw_request(uint64_t client, Rng& rng);
+  Request flush_all(uint64_t client);
+  // A request that is sent once more is another operation that may take effect beside the first.
+  void renew(Request& request, uint64_t client);
+  // The request leaves for a node.
+  void sent(const Request& request);
+  const std::vector<size_t>& operations_of(const Request& request) const {
+    return request.flush == 0 ? request.operations : flushes_.at(request.flush).operations;
+  }
   Request get(uint64_t client, std::string key);
   Request get_several(uint64_t client, Rng& rng);
   size_t add_operation(uint64_t client, history::Kind kind, std::string key, std::string argument = {});
   std::string draw_key(char type, Rng& rng) const;
   std::string key_name(char type, uint64_t slot) const;
   std::string fresh_value(uint64_t client) { return std::to_string(client) + "." + std::to_string(++values_); }
-  void call(const Request& request);
   void finish(const Request& request, history::Outcome outcome, const std::vector<std::optional<std::string>>& values);
   void expires(const history::Operation& set, Micros lives);
   void check_expired(const history::Operation& get);
@@ -93,6 +109,9 @@ class Workload {
   const WorkloadOptions options_;
   Rng rng_;
   history::History history_;
+  std::set<std::string> keys_used_;
+  std::map<uint64_t, Flush> flushes_;  // those that may still take effect
+  uint64_t flushes_drawn_ = 0;
   std::map<std::string, int64_t> gone_by_;  // values that nobody may see after then
   std::vector<std::unique_ptr<Client>> clients_;
   ExactlyOnce exactly_once_;

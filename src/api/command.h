@@ -132,8 +132,10 @@ struct ShardChange {
 
 // Begins or ends an exactly-once session. `client` is 64 random bits of the client's choosing; a session must be open
 // before requests name it, and one that has expired must be opened again, so that no forgotten request runs twice.
+// `opened` is set by the node that takes the request: all groups know the session by one time, wherever it goes.
 struct OpenSession {
   uint64_t client = 0;
+  WallMillis opened;
 };
 struct CloseSession {
   uint64_t client = 0;

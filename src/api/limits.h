@@ -1,6 +1,7 @@
 // Every limit a user or a peer can run into, and how they depend on each other.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -42,11 +43,6 @@ inline constexpr size_t kSessionsMax = 10'000;
 inline constexpr size_t kSessionWindow = 64;
 // A session unused for this long, by the log's clock, is forgotten.
 inline constexpr Millis kSessionIdleMax{3'600'000};
-struct SessionLimits {
-  size_t sessions_max = kSessionsMax;
-  size_t window = kSessionWindow;
-  Millis idle_max = kSessionIdleMax;
-};
 // A reply too large to keep is answered with "applied, reply not kept" on a retry.
 inline constexpr size_t kSessionReplyBytesMax = 64_KiB;
 
@@ -56,6 +52,17 @@ static_assert(kFeedRecordsMax > 4 * kCommandsPerRequestMax, "a feed overflows le
 // A giver forgets what its receiver has read once it is this much.
 inline constexpr size_t kFeedTrimRecords = 10'000;
 static_assert(kFeedTrimRecords < kFeedRecordsMax / 10, "a feed that is read in time does not overflow");
+// The controller's commands since its last full state are kept up to this, or to the size of that state.
+inline constexpr size_t kControlLogBytesMax = 32_KiB;
+// Limits that decide what commands do: the same at every replica of a cluster.
+struct StateLimits {
+  size_t sessions_max = kSessionsMax;
+  size_t session_window = kSessionWindow;
+  Millis session_idle_max = kSessionIdleMax;
+  size_t feed_records_max = kFeedRecordsMax;
+  size_t control_log_bytes_max = kControlLogBytesMax;
+  size_t feed_trim_records() const { return std::min(kFeedTrimRecords, feed_records_max / 4); }
+};
 // Keys that one command erases of what a shard held.
 inline constexpr uint32_t kEraseKeysMax = 10'000;
 

@@ -45,6 +45,10 @@ TEST(RoutingMap, without_a_keyspace_nobody_owns_anything) {
   EXPECT_EQ(split_write(map, {.commands = commands}).status().code(), ErrorCode::kUnavailable);
   const std::string_view keys[] = {"a"};
   EXPECT_EQ(split_get(map, {.keys = keys}).status().code(), ErrorCode::kUnavailable);
+  for (const api::Command& all : {api::Command(api::DeleteAll{}), api::Command(api::DeleteRange{.start = "x"})}) {
+    EXPECT_EQ(single_group(map, {.commands = std::span(&all, 1)}), ctrl::kNoGroup);
+    EXPECT_EQ(split_write(map, {.commands = std::span(&all, 1)}).status().code(), ErrorCode::kUnavailable);
+  }
 }
 
 TEST(Split, commands_go_to_their_owners_and_answers_come_back_in_order) {

@@ -60,6 +60,7 @@ Status crosses() {
 }  // namespace
 
 GroupId single_group(const RoutingMap& map, const api::WriteRequest& request) {
+  if (map.empty()) return ctrl::kNoGroup;
   if (map.groups().size() == 1) return map.groups().front();
   GroupId group = ctrl::kNoGroup;
   for (const api::Command& command : request.commands) {
@@ -164,6 +165,7 @@ api::WriteReply WriteMerge::take() {
 }
 
 GroupId single_group(const RoutingMap& map, const api::GetRequest& request) {
+  if (map.empty()) return ctrl::kNoGroup;
   if (map.groups().size() == 1) return map.groups().front();
   GroupId group = ctrl::kNoGroup;
   for (const std::string_view key : request.keys) {

@@ -410,7 +410,7 @@ Transition effect_of(const Operation& operation, const State& before) {
     case Kind::kGetSet:
       return {.possible = !known || operation.result == before, .after = operation.argument};
     case Kind::kDelete:
-      return {.possible = flag(before.has_value()), .after = std::nullopt};
+      return {.possible = !operation.result || flag(before.has_value()), .after = std::nullopt};
     case Kind::kAdd: {
       const std::optional<int64_t> left = before ? parse_number(*before) : 0;
       const std::optional<int64_t> right = parse_number(operation.argument);

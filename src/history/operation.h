@@ -40,7 +40,8 @@ struct Operation {
   Kind kind = Kind::kGet;
   std::string argument;
   Outcome outcome = Outcome::kUnknown;
-  // kGet, kGetSet: the value. kSetNx, kDelete: "1" or "0". kAdd, kAppend: a number.
+  // kGet, kGetSet: the value. kSetNx, kDelete: "1" or "0". kAdd, kAppend: a number. Of a kDelete that said no more than
+  // that it was done: nothing.
   std::optional<std::string> result;
   int64_t called_us = 0;
   int64_t returned_us = 0;  // meaningless for kUnknown

@@ -79,7 +79,7 @@ Status StateMachine::apply_command(const api::Command& command, Version version,
                         [&](const api::Control& c) { return apply_control(c, result); },
                         [&](const api::ShardChange& c) { return apply_shard_change(c, version, result); },
                         [&](const api::OpenSession& c) {
-                          sessions_.open(draft_, c.client, version);
+                          sessions_.open(draft_, c.client, c.opened, version);
                           result.applied = true;
                           return Status();
                         },

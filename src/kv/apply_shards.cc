@@ -34,7 +34,16 @@ Status check_chunk(const ShardInfo& shard, const ShardChunk& chunk) {
   }
   if (chunk.clock > kClockMax) return corrupt("the clock of its group shows no time");
   if (!chunk.frozen() && !chunk.sessions.empty()) return corrupt("sessions come before the shard is frozen");
+  if (!chunk.holds_sessions() && !chunk.sessions.empty()) return corrupt("sessions come that the cursor does not count");
+  const uint64_t ends = chunk.next.sessions_done ? 0 : chunk.next.session_next;
+  if (chunk.holds_sessions() && ends != 0 && ends <= chunk.from.session_next) return corrupt("sessions go backwards");
+  const MovedSession* before = nullptr;
   for (const MovedSession& session : chunk.sessions) {
+    const bool outside = session.client < chunk.from.session_next || (ends != 0 && session.client >= ends);
+    if (outside || (before != nullptr && session.client <= before->client)) {
+      return corrupt("sessions are not in the order of their clients");
+    }
+    before = &session;
     if (session.last_use > chunk.clock) return corrupt("a session was used later than the clock of its group");
     api::WriteReply reply;
     for (const MovedSession::Reply& kept : session.replies) FLUX_RETURN_IF_ERROR(decode_results(kept.bytes, reply));
@@ -177,7 +186,7 @@ Status StateMachine::apply_shard(const Import& command, Version, api::CommandRes
     if (!none_left) return {};
   }
   FLUX_RETURN_IF_ERROR(import_items(chunk));
-  for (const MovedSession& session : chunk.sessions) sessions_.merge(draft_, session);
+  if (chunk.frozen() && chunk.holds_sessions()) sessions_.merge(draft_, chunk);
   ShardInfo further = *shard;
   further.cursor = chunk.next;
   if (chunk.frozen() && chunk.caught_up) {

@@ -191,6 +191,7 @@ void encode_command(Encoder& e, const api::Command& command) {
                  [&](const api::OpenSession& c) {
                    op(Op::kOpenSession);
                    e.u64(c.client);
+                   e.varint(c.opened.value());
                  },
                  [&](const api::CloseSession& c) {
                    op(Op::kCloseSession);
@@ -303,7 +304,7 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kOpenSession:
-      command = api::OpenSession{.client = d.u64()};
+      command = api::OpenSession{.client = d.u64(), .opened = WallMillis(d.varint())};
       return {};
     case Op::kCloseSession:
       command = api::CloseSession{.client = d.u64()};

@@ -25,6 +25,8 @@ std::string reply_key(uint64_t client, uint64_t sequence) {
   return key;
 }
 
+constexpr std::string_view kForgottenKey = "sessions/forgotten";
+
 bool idle_too_long(Version last_use, Version now, Millis idle_max) {
   const uint64_t idle = wall_of(now).value() - wall_of(last_use).value();
   return idle > static_cast<uint64_t>(idle_max.count());
@@ -35,6 +37,14 @@ bool idle_too_long(Version last_use, Version now, Millis idle_max) {
 Status Sessions::load(engine::Engine& engine) {
   by_client_.clear();
   by_use_.clear();
+  forgotten_ = {};
+  engine::PinnedValue value;
+  FLUX_TRY(const bool forgotten, engine.get(Family::kMeta, kForgottenKey, value));
+  if (forgotten) {
+    Decoder decoder(value.view());
+    forgotten_ = WallMillis(decoder.u64());
+    FLUX_RETURN_IF_ERROR(decoder.finish("what sessions were forgotten"));
+  }
   auto it = engine.iterate(Family::kSession, {}, {});
   for (; it->valid(); it->next()) {
     if (it->key().size() < 8) return Status(ErrorCode::kCorruption, "a session key is too short");
@@ -44,6 +54,7 @@ Status Sessions::load(engine::Engine& engine) {
       Session& session = by_client_[client];
       session.last_use = Version(decoder.u64());
       session.low = decoder.u64();
+      session.opened = WallMillis(decoder.u64());
       FLUX_RETURN_IF_ERROR(decoder.finish("a session"));
       by_use_.emplace(session.last_use, client);
     } else {
@@ -58,10 +69,11 @@ Status Sessions::load(engine::Engine& engine) {
   return it->status();
 }
 
-void Sessions::open(Draft& draft, uint64_t client, Version now) {
+void Sessions::open(Draft& draft, uint64_t client, WallMillis opened, Version now) {
   if (by_client_.contains(client)) forget(draft, client);
   while (by_client_.size() >= limits_.sessions_max) forget(draft, by_use_.begin()->second);
   Session& session = by_client_[client];
+  session.opened = opened;
   by_use_.emplace(session.last_use, client);
   touch(draft, client, session, now);
 }
@@ -73,7 +85,7 @@ void Sessions::close(Draft& draft, uint64_t client) {
 Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& ref, Version now,
                                           api::WriteReply& reply) {
   const auto it = by_client_.find(ref.client);
-  if (it != by_client_.end() && idle_too_long(it->second.last_use, now, limits_.idle_max)) {
+  if (it != by_client_.end() && idle_too_long(it->second.last_use, now, limits_.session_idle_max)) {
     FLUX_PROBE("a session was unused for too long");
     forget(draft, ref.client);
     reply.status = Status(ErrorCode::kSessionExpired, "the session was unused for too long; open a new one");
@@ -122,7 +134,11 @@ Result<std::optional<uint64_t>> Sessions::read(engine::Engine& engine, uint64_t 
                                                std::vector<MovedSession>& out) const {
   size_t bytes = 0;
   for (auto it = by_client_.lower_bound(client); it != by_client_.end(); ++it) {
-    MovedSession moved{.client = it->first, .last_use = it->second.last_use, .low = it->second.low, .replies = {}};
+    MovedSession moved{.client = it->first,
+                       .opened = it->second.opened,
+                       .last_use = it->second.last_use,
+                       .low = it->second.low,
+                       .replies = {}};
     bytes += 32;
     for (const uint64_t sequence : it->second.kept) {
       engine::PinnedValue value;
@@ -137,10 +153,33 @@ Result<std::optional<uint64_t>> Sessions::read(engine::Engine& engine, uint64_t 
   return std::optional<uint64_t>();
 }
 
+void Sessions::merge(Draft& draft, const ShardChunk& chunk) {
+  std::vector<uint64_t> ended;
+  auto moved = chunk.sessions.begin();
+  for (auto it = by_client_.lower_bound(chunk.from.session_next); it != by_client_.end(); ++it) {
+    if (!chunk.next.sessions_done && it->first >= chunk.next.session_next) break;
+    while (moved != chunk.sessions.end() && moved->client < it->first) ++moved;
+    const bool comes = moved != chunk.sessions.end() && moved->client == it->first;
+    if (!comes && it->second.opened < chunk.sessions_forgotten) ended.push_back(it->first);
+  }
+  if (!ended.empty()) FLUX_PROBE("a session ends that the giver of a shard has forgotten");
+  for (const uint64_t client : ended) forget(draft, client);
+  for (const MovedSession& session : chunk.sessions) merge(draft, session);
+  // Only now: what the giver has forgotten says nothing of what came from it.
+  if (chunk.next.sessions_done) forgot(draft, chunk.sessions_forgotten);
+}
+
 void Sessions::merge(Draft& draft, const MovedSession& moved) {
+  if (!by_client_.contains(moved.client) && moved.opened < forgotten_) {
+    FLUX_PROBE("a session comes with a shard that may have been forgotten here");
+    return;
+  }
   const auto [it, is_new] = by_client_.try_emplace(moved.client);
   Session& session = it->second;
-  if (is_new) by_use_.emplace(session.last_use, moved.client);
+  if (is_new) {
+    session.opened = moved.opened;
+    by_use_.emplace(session.last_use, moved.client);
+  }
   session.low = std::max(session.low, moved.low);
   for (const MovedSession::Reply& reply : moved.replies) {
     // Where both have one, they answered different requests of a client that counts per group; ours stays.
@@ -158,15 +197,25 @@ void Sessions::merge(Draft& draft, const MovedSession& moved) {
 }
 
 void Sessions::keep_window(Draft& draft, uint64_t client, Session& session) {
-  while (session.kept.size() > limits_.window) {
+  while (session.kept.size() > limits_.session_window) {
     session.low = *session.kept.begin();
     session.kept.erase(session.kept.begin());
     draft.erase_raw(Family::kSession, reply_key(client, session.low));
   }
 }
 
+void Sessions::forgot(Draft& draft, WallMillis before) {
+  if (before <= forgotten_) return;
+  forgotten_ = before;
+  std::string value;
+  Encoder encoder(value);
+  encoder.u64(before.value());
+  draft.put_raw(Family::kMeta, kForgottenKey, value);
+}
+
 void Sessions::forget(Draft& draft, uint64_t client) {
   const auto it = by_client_.find(client);
+  forgot(draft, WallMillis(it->second.opened.value() + 1));
   for (const uint64_t sequence : it->second.kept) draft.erase_raw(Family::kSession, reply_key(client, sequence));
   draft.erase_raw(Family::kSession, client_key(client));
   by_use_.erase({it->second.last_use, client});
@@ -181,6 +230,7 @@ void Sessions::touch(Draft& draft, uint64_t client, Session& session, Version no
   Encoder encoder(value);
   encoder.u64(now.value());
   encoder.u64(session.low);
+  encoder.u64(session.opened.value());
   draft.put_raw(Family::kSession, client_key(client), value);
 }
 

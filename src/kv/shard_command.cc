@@ -59,9 +59,11 @@ void encode_chunk(Encoder& encoder, const ShardChunk& chunk) {
     encoder.u8(item.record ? 1 : 0);
     if (item.record) encoder.bytes(*item.record);
   }
+  encoder.varint(chunk.sessions_forgotten.value());
   encoder.varint(chunk.sessions.size());
   for (const MovedSession& session : chunk.sessions) {
     encoder.u64(session.client);
+    encoder.varint(session.opened.value());
     encoder.u64(session.last_use.value());
     encoder.varint(session.low);
     encoder.varint(session.replies.size());
@@ -73,7 +75,9 @@ void encode_chunk(Encoder& encoder, const ShardChunk& chunk) {
 }
 
 MovedSession decode_session(Decoder& decoder) {
-  MovedSession session{.client = decoder.u64(), .last_use = Version(decoder.u64()), .low = decoder.varint()};
+  MovedSession session{.client = decoder.u64(),
+                       .opened = WallMillis(decoder.varint()),
+                       .last_use = Version(decoder.u64()), .low = decoder.varint()};
   uint64_t above = session.low;
   const uint64_t count = decoder.count(2);
   session.replies.reserve(count);
@@ -102,7 +106,8 @@ ShardChunk decode_chunk(Decoder& decoder) {
     if (decode_bool(decoder)) item.record = std::string(decoder.bytes());
     chunk.items.push_back(std::move(item));
   }
-  const uint64_t sessions = decoder.count(18);
+  chunk.sessions_forgotten = WallMillis(decoder.varint());
+  const uint64_t sessions = decoder.count(19);
   chunk.sessions.reserve(sessions);
   for (uint64_t i = 0; i < sessions; ++i) chunk.sessions.push_back(decode_session(decoder));
   return chunk;

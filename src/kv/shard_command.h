@@ -58,6 +58,7 @@ struct MovedSession {
     bool operator==(const Reply&) const = default;
   };
   uint64_t client = 0;
+  WallMillis opened;
   Version last_use;
   uint64_t low = 0;
   std::vector<Reply> replies;  // sequences ascend, all above `low`
@@ -75,8 +76,14 @@ struct ShardChunk {
   bool start_over = false;
   Version clock;  // of the giver
   std::vector<ChunkItem> items;
+  // Those of clients from `from.session_next` on, up to `next.session_next` or all: clients ascend. Sessions that were
+  // opened before `sessions_forgotten` may be missing because the giver has forgotten them.
   std::vector<MovedSession> sessions;
+  WallMillis sessions_forgotten;
 
+  bool holds_sessions() const {
+    return !from.sessions_done && (next.sessions_done || next.session_next != from.session_next);
+  }
   bool frozen() const { return num != ConfigNum(0); }
   bool operator==(const ShardChunk&) const = default;
 };

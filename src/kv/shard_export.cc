@@ -105,6 +105,7 @@ Result<ShardChunk> StateMachine::export_chunk(const ExportRequest& request) {
              sessions_.read(engine_, next.session_next, bytes_max - std::min(bytes, bytes_max), chunk.sessions));
     next.session_next = client.value_or(0);
     next.sessions_done = !client.has_value();
+    chunk.sessions_forgotten = sessions_.forgotten();
   }
   chunk.caught_up = no_more && (!chunk.frozen() || next.sessions_done);
   return chunk;

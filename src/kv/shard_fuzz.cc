@@ -67,7 +67,7 @@ class Group {
 
  private:
   std::unique_ptr<StateMachine> make() {
-    auto made = std::make_unique<StateMachine>(GroupId(1), *engine_, api::SessionLimits(), nullptr, Sharding::kOn);
+    auto made = std::make_unique<StateMachine>(GroupId(1), *engine_, api::StateLimits(), nullptr, Sharding::kOn);
     FLUX_CHECK(made->load().ok());
     return made;
   }

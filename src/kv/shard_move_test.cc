@@ -192,13 +192,17 @@ TEST_F(ShardMoveTest, a_reply_that_the_giver_has_forgotten_is_refused_not_run) {
 }
 
 TEST(ShardSessions, the_least_recently_used_makes_room_for_those_that_come) {
-  const api::SessionLimits four{.sessions_max = 4};
+  const api::StateLimits four{.sessions_max = 4};
   ShardGroup from(1, nullptr, four), to(2, nullptr, four);
   EXPECT_TRUE(from.configure(1, {cut(Cut::kOwn, 2)}));
   EXPECT_TRUE(to.configure(1, {}));
-  for (const uint64_t client : {1u, 2u, 3u}) to.run(api::OpenSession{.client = client});
+  for (const uint64_t client : {1u, 2u, 3u}) {
+    to.run(api::OpenSession{.client = client, .opened = WallMillis(client)});
+  }
   from.now_ms += 100;
-  for (const uint64_t client : {11u, 12u, 13u}) from.run(api::OpenSession{.client = client});
+  for (const uint64_t client : {11u, 12u, 13u}) {
+    from.run(api::OpenSession{.client = client, .opened = WallMillis(client)});
+  }
   EXPECT_TRUE(from.configure(2, {cut(Cut::kGive, 2, 2)}));
   EXPECT_TRUE(to.configure(2, {cut(Cut::kOwn, 2, 1)}));
   pull_all(from, to, 2, 2, 1);
@@ -209,6 +213,76 @@ TEST(ShardSessions, the_least_recently_used_makes_room_for_those_that_come) {
   }
   EXPECT_EQ(to.ask(api::Put{.key = key}, 2, 1).status.code(), ErrorCode::kSessionExpired);
   to.expect_log_makes_the_same();
+}
+
+// A session that one side has forgotten ends with the move: what it has run might run again.
+TEST(ShardSessions, one_that_the_giver_has_forgotten_ends) {
+  const api::StateLimits two{.sessions_max = 2};
+  ShardGroup from(1, nullptr, two), to(2, nullptr, two);
+  EXPECT_TRUE(from.configure(1, {cut(Cut::kOwn, 2)}));
+  EXPECT_TRUE(to.configure(1, {}));
+  const std::string key = high_key(1);
+  const api::Command increment = api::Increment{.key = key, .delta = 1};
+  for (ShardGroup* each : {&from, &to}) each->run(api::OpenSession{.client = 9, .opened = WallMillis(10)});
+  ASSERT_TRUE(from.ask(increment, 9, 1).status.ok());
+  for (const uint64_t client : {5u, 6u}) from.run(api::OpenSession{.client = client, .opened = WallMillis(20)});
+  // Has not reached the giver yet, which therefore cannot have forgotten it.
+  to.run(api::OpenSession{.client = 7, .opened = WallMillis(30)});
+  EXPECT_TRUE(from.configure(2, {cut(Cut::kGive, 2, 2)}));
+  EXPECT_TRUE(to.configure(2, {cut(Cut::kOwn, 2, 1)}));
+  to.reload();
+  pull_all(from, to, 2, 2, 1);
+  to.reload();
+  EXPECT_EQ(to.ask(increment, 9, 1).status.code(), ErrorCode::kSessionExpired);
+  EXPECT_EQ(to.get(key), "1");
+  EXPECT_EQ(to.machine().session_count(), 2u);
+  to.expect_log_makes_the_same();
+}
+
+TEST(ShardSessions, one_that_the_receiver_has_forgotten_does_not_come_back) {
+  const api::StateLimits two{.sessions_max = 2};
+  ShardGroup from(1, nullptr, two), to(2, nullptr, two);
+  EXPECT_TRUE(from.configure(1, {cut(Cut::kOwn, 2)}));
+  EXPECT_TRUE(to.configure(1, {cut(Cut::kOwn, 1)}));
+  const std::string key = low_key(1);
+  const api::Command increment = api::Increment{.key = key, .delta = 1};
+  for (ShardGroup* each : {&from, &to}) each->run(api::OpenSession{.client = 9, .opened = WallMillis(10)});
+  ASSERT_TRUE(to.ask(increment, 9, 1).status.ok());
+  for (const uint64_t client : {5u, 6u}) to.run(api::OpenSession{.client = client, .opened = WallMillis(5)});
+  from.now_ms += 100;
+  from.run(api::OpenSession{.client = 7, .opened = WallMillis(30)});
+  to.reload();
+  EXPECT_TRUE(from.configure(2, {cut(Cut::kGive, 2, 2)}));
+  EXPECT_TRUE(to.configure(2, {cut(Cut::kOwn, 1), cut(Cut::kOwn, 2, 1)}));
+  pull_all(from, to, 2, 2, 1);
+  EXPECT_EQ(to.ask(increment, 9, 1).status.code(), ErrorCode::kSessionExpired);
+  EXPECT_EQ(to.get(key), "1");
+  EXPECT_TRUE(to.ask(increment, 7, 1).status.ok());
+  to.expect_log_makes_the_same();
+}
+
+// A third group takes the shard: what the first has forgotten it learns through the second.
+TEST(ShardSessions, what_was_forgotten_is_known_two_moves_later) {
+  const api::StateLimits two{.sessions_max = 2};
+  ShardGroup first(1, nullptr, two), second(2, nullptr, two), third(3, nullptr, two);
+  EXPECT_TRUE(first.configure(1, {cut(Cut::kOwn, 2)}));
+  EXPECT_TRUE(second.configure(1, {}));
+  EXPECT_TRUE(third.configure(2, {}));
+  const std::string key = high_key(1);
+  const api::Command increment = api::Increment{.key = key, .delta = 1};
+  for (ShardGroup* each : {&first, &third}) each->run(api::OpenSession{.client = 9, .opened = WallMillis(10)});
+  ASSERT_TRUE(first.ask(increment, 9, 1).status.ok());
+  for (const uint64_t client : {5u, 6u}) first.run(api::OpenSession{.client = client, .opened = WallMillis(20)});
+  EXPECT_TRUE(first.configure(2, {cut(Cut::kGive, 2, 2)}));
+  EXPECT_TRUE(second.configure(2, {cut(Cut::kOwn, 2, 1)}));
+  pull_all(first, second, 2, 2);
+  EXPECT_TRUE(first.did(Release{ShardId(2), ConfigNum(2)}));
+  EXPECT_TRUE(second.did(Confirm{ShardId(2), ConfigNum(2)}));
+  EXPECT_TRUE(second.configure(3, {cut(Cut::kGive, 2, 3)}));
+  EXPECT_TRUE(third.configure(3, {cut(Cut::kOwn, 2, 2)}));
+  pull_all(second, third, 2, 3);
+  EXPECT_EQ(third.ask(increment, 9, 1).status.code(), ErrorCode::kSessionExpired);
+  EXPECT_EQ(third.get(key), "1");
 }
 
 // M07: what is all here is served, while the giver still has its copy.

@@ -392,12 +392,15 @@ TEST(ShardCommand, golden_bytes) {
                          .next = {.copied_through = "k", .feed_epoch = Version(2), .feed_next = 1},
                          .clock = Version(5),
                          .items = {{.key = "k", .record = "r"}},
-                         .sessions = {}};
+                         .sessions = {{.client = 7, .opened = WallMillis(3), .last_use = Version(4), .low = 2}},
+                         .sessions_forgotten = WallMillis(6)};
   EXPECT_EQ(encode(chunk), std::string("\0\0\0\0\0"              // from
                                        "\x01k\0\x02\x01\0"       // next
                                        "\0\0\x05\0\0\0\0\0\0\0"  // num, flags, clock
-                                       "\x01\x01k\x01\x01r\0",
-                                       28));
+                                       "\x01\x01k\x01\x01r"     // items
+                                       "\x06\x01"               // sessions forgotten, sessions
+                                       "\x07\0\0\0\0\0\0\0\x03\x04\0\0\0\0\0\0\0\x02\0",
+                                       48));
 }
 
 }  // namespace

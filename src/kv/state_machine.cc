@@ -9,14 +9,15 @@ namespace flux::kv {
 
 using engine::Family;
 
-StateMachine::StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions, Rider* rider,
+StateMachine::StateMachine(GroupId group, engine::Engine& engine, const api::StateLimits& limits, Rider* rider,
                            Sharding sharding)
     : group_(group),
       sharding_(sharding),
       engine_(engine),
       rider_(rider),
+      shards_(limits.feed_records_max),
       draft_(engine, &shards_),
-      sessions_(sessions) {}
+      sessions_(limits) {}
 
 Status StateMachine::load() {
   draft_.drop();

@@ -52,7 +52,7 @@ class StateMachine {
  public:
   // `engine` and `rider` must outlive it; null: nothing rides here, and api::Control is refused. Call load() before
   // anything else.
-  StateMachine(GroupId group, engine::Engine& engine, const api::SessionLimits& sessions = {}, Rider* rider = nullptr,
+  StateMachine(GroupId group, engine::Engine& engine, const api::StateLimits& limits = {}, Rider* rider = nullptr,
                Sharding sharding = Sharding::kOff);
 
   // Reads where the engine stands: at start, and after the engine was loaded from a snapshot.

@@ -12,8 +12,6 @@ using engine::Family;
 
 constexpr std::string_view kStateKey = "rider/state";
 constexpr std::string_view kLogPrefix = "rider/log/";
-// Commands are folded into the state once they take more than this and more than the state itself.
-constexpr uint64_t kFoldBytes = 32_KiB;
 
 std::string log_key(uint64_t number) {
   std::string key(kLogPrefix);
@@ -69,7 +67,7 @@ Status ControlMachine::apply(kv::Draft& draft, const api::Control& command, api:
 }
 
 void ControlMachine::keep(kv::Draft& draft, std::string_view command) {
-  if (log_bytes_ + command.size() <= std::max(kFoldBytes, state_bytes_)) {
+  if (log_bytes_ + command.size() <= std::max<uint64_t>(log_bytes_max_, state_bytes_)) {
     draft.put_raw(Family::kMeta, log_key(log_next_++), command);
     log_bytes_ += command.size();
     return;

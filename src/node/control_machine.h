@@ -8,6 +8,7 @@
 // that is follows from what is kept, so that all replicas do it at the same place in the log.
 #pragma once
 
+#include "api/limits.h"
 #include "ctrl/apply.h"
 #include "kv/rider.h"
 
@@ -15,6 +16,9 @@ namespace flux::node {
 
 class ControlMachine final : public kv::Rider {
  public:
+  // `log_bytes_max` decides when commands are folded: all replicas have the same.
+  explicit ControlMachine(size_t log_bytes_max = api::kControlLogBytesMax) : log_bytes_max_(log_bytes_max) {}
+
   Status load(engine::Engine& engine) override;
   Status apply(kv::Draft& draft, const api::Control& command, api::CommandResult& result) override;
 
@@ -26,6 +30,7 @@ class ControlMachine final : public kv::Rider {
  private:
   void keep(kv::Draft& draft, std::string_view command);
 
+  const size_t log_bytes_max_;
   ctrl::State state_;
   uint64_t state_bytes_ = 0;  // of what is kept under "rider/state"
   uint64_t log_bytes_ = 0;

@@ -46,7 +46,7 @@ Group::Group(GroupHost& host, GroupId id, wal::Wal& wal, std::unique_ptr<engine:
       wal_(wal),
       engine_(std::move(engine)),
       control_(control),
-      state_machine_(id, *engine_, host.options().sessions, control,
+      state_machine_(id, *engine_, host.options().limits, control,
                      control != nullptr ? kv::Sharding::kOff : kv::Sharding::kOn),
       rng_(rng) {}
 
@@ -169,7 +169,7 @@ Result<kv::ShardChunk> Group::export_shard(const kv::ExportRequest& request) {
 void Group::trim_feed(const kv::ExportRequest& request) {
   for (const kv::ShardInfo& shard : state_machine_.shards()) {
     if (shard.shard != request.shard || !shard.feed || shard.feed_epoch != request.from.feed_epoch) continue;
-    if (request.from.feed_next < shard.feed_first + api::kFeedTrimRecords) return;
+    if (request.from.feed_next < shard.feed_first + host_.options().limits.feed_trim_records()) return;
     const std::string bytes = kv::encode(
         kv::TrimFeed{.shard = shard.shard, .epoch = request.from.feed_epoch, .through = request.from.feed_next});
     const api::Command commands[] = {api::ShardChange{.bytes = bytes}};

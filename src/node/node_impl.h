@@ -103,7 +103,7 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   std::optional<Replicas> replicas_;  // on the loop of group 0, as the next
   std::set<GroupId> present_;         // replicas that run, or of which something is left
   std::set<GroupId> ending_;          // those that are about to be taken away
-  ControlMachine control_machine_;
+  ControlMachine control_machine_{options_.limits.control_log_bytes_max};
   std::vector<std::unique_ptr<Worker>> workers_;
   std::unique_ptr<Controller> controller_;
   std::vector<std::unique_ptr<Router>> routers_;

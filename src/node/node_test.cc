@@ -111,7 +111,7 @@ class ControlReplica {
   // As a restart does, or a snapshot that was loaded.
   void begin_anew() {
     control_ = std::make_unique<ControlMachine>();
-    machine_ = std::make_unique<kv::StateMachine>(GroupId(0), *engine_, api::SessionLimits{}, control_.get());
+    machine_ = std::make_unique<kv::StateMachine>(GroupId(0), *engine_, api::StateLimits{}, control_.get());
     ASSERT_TRUE(machine_->load().ok());
   }
   ctrl::Outcome apply(std::string_view command_bytes) {

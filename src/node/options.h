@@ -71,6 +71,8 @@ struct NodeOptions {
   uint64_t snapshot_chunk_bytes = 256_KiB;
   // So does a shard that moves; a piece is one entry of the receiver's log.
   uint64_t shard_chunk_bytes = 256_KiB;
+  // Once it is erased where it was, one entry takes so many keys.
+  uint32_t shard_erase_keys = 1000;
   // How long a request waits for a leader or an answer.
   Micros request_timeout = Millis(5000);
 
@@ -86,7 +88,7 @@ struct NodeOptions {
   uint64_t rocksdb_write_buffer_bytes = 128_MiB;
 
   // Decide what commands do, so they are the same at every node of a cluster.
-  api::SessionLimits sessions;
+  api::StateLimits limits;
 
   bool check_invariants = false;
 };

@@ -2,7 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "api/limits.h"
 #include "base/overloaded.h"
@@ -109,6 +111,19 @@ void Router::reroute(WaitingRead read) {
 
 void Router::write(const api::WriteRequest& request, api::WriteDone done) {
   if (Status status = client::check_session(request); !status.ok()) return done({.status = std::move(status)});
+  const auto opens = [](const api::Command& command) {
+    const auto* open = std::get_if<api::OpenSession>(&command);
+    return open != nullptr && open->opened == WallMillis(0);
+  };
+  if (std::any_of(request.commands.begin(), request.commands.end(), opens)) {
+    std::vector<api::Command> stamped(request.commands.begin(), request.commands.end());
+    for (api::Command& command : stamped) {
+      if (opens(command)) std::get<api::OpenSession>(command).opened = worker_.loop().wall_now();
+    }
+    api::WriteRequest with_time = request;
+    with_time.commands = stamped;
+    return write(with_time, std::move(done));
+  }
   const GroupId single = client::single_group(routes(), request);
   if (single == ctrl::kNoGroup && !routes().empty()) return scatter(request, until(), std::move(done));
   if (Group* group = here(single); group != nullptr && single != ctrl::kNoGroup) {

@@ -17,7 +17,6 @@ constexpr Micros kFollow = Millis(20);
 constexpr Micros kRetry = Millis(4);
 constexpr Micros kRetryMost = Millis(500);
 constexpr Micros kReportEvery = Millis(500);
-constexpr uint32_t kErasePiece = 1000;
 
 }  // namespace
 
@@ -115,7 +114,7 @@ void ShardMover::receive(const kv::ShardInfo& shard) {
                      kRetryMost);
     }
     case kv::ShardState::kErasing:
-      return propose(shard.shard, kv::EraseSome{.shard = shard.shard, .keys_max = kErasePiece}, kRetryMost);
+      return propose(shard.shard, kv::EraseSome{.shard = shard.shard, .keys_max = steward_.worker().options().shard_erase_keys}, kRetryMost);
     case kv::ShardState::kBePulling:
       return;
   }

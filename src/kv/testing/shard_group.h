@@ -38,7 +38,7 @@ inline std::string high_key(uint64_t i) {
 class ShardGroup {
  public:
   // `store`: null, or where the second replica lives.
-  explicit ShardGroup(uint64_t group, engine::RocksStore* store = nullptr, api::SessionLimits limits = {})
+  explicit ShardGroup(uint64_t group, engine::RocksStore* store = nullptr, api::StateLimits limits = {})
       : id(group), limits_(limits), engine_(engine::make_memory_engine({.hash_seed = group})) {
     machine_ = make(*engine_);
     if (store == nullptr) return;
@@ -166,7 +166,7 @@ class ShardGroup {
     EXPECT_TRUE(second_->commit().ok());
   }
 
-  const api::SessionLimits limits_;
+  const api::StateLimits limits_;
   std::unique_ptr<engine::Engine> engine_;
   std::unique_ptr<StateMachine> machine_;
   std::unique_ptr<engine::Engine> second_engine_;
