@@ -42,7 +42,7 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.2)) node.append_bytes_max = rng.between(1, 400);
   if (rng.chance(0.4)) node.snapshot_chunk_bytes = rng.between(256, 4096);
   if (rng.chance(0.1)) node.snapshot_log_bytes = rng.between(200, 2'000);
-  node.shard_chunk_bytes = rng.between(100, 6'000);
+  node.shard_chunk_bytes = rng.chance(0.5) ? rng.between(100, 6'000) : rng.between(60, 300);
   node.check_invariants = true;
   knobs.drift_ppm_max = node.clock_drift_ppm_max;
   knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();
@@ -59,7 +59,7 @@ Knobs Knobs::draw(Rng rng) {
     node.limits.session_window = rng.between(1, 8);
     node.limits.session_idle_max = Millis(static_cast<int64_t>(rng.between(2'000, 20'000)));
   }
-  if (rng.chance(0.4)) node.limits.feed_records_max = rng.between(24, 100);
+  if (rng.chance(0.4)) node.limits.feed_records_max = rng.between(10, 60);
   if (rng.chance(0.4)) node.limits.control_log_bytes_max = rng.between(0, 3'000);
   if (rng.chance(0.4)) node.shard_erase_keys = static_cast<uint32_t>(rng.between(1, 4));
   return knobs;

@@ -40,7 +40,7 @@ WorkloadOptions WorkloadOptions::draw(Rng rng) {
   WorkloadOptions options;
   options.clients = rng.between(2, 6);
   options.pause_max = Micros(static_cast<int64_t>(rng.between(100'000, 600'000)));
-  options.pipeline_max = rng.chance(0.5) ? 1 : rng.between(2, 4);
+  options.pipeline_max = rng.chance(0.5) ? 1 : rng.chance(0.2) ? rng.between(6, 10) : rng.between(2, 4);
   options.keys = rng.between(1, 3);
   options.give_up_max = Micros(static_cast<int64_t>(rng.between(500'000, 8'000'000)));
   options.reads = 0.2 + 0.5 * rng.unit();

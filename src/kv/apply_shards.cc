@@ -79,10 +79,7 @@ Status StateMachine::apply_shard(const ApplyConfig& command, Version, api::Comma
     FLUX_PROBE("a configuration comes that was applied before");
     return {};
   }
-  if (!settled()) {
-    FLUX_PROBE("a configuration comes while shards are handed over");
-    return refuse(result, ErrorCode::kPrecondition, "shards are still being handed over");
-  }
+  if (!settled()) return refuse(result, ErrorCode::kPrecondition, "shards are still being handed over");
   Result<std::vector<ShardInfo>> table = cut_table(shards_.all(), group_, command);
   if (!table.ok()) return refuse(result, table.status().code(), table.status().message());
   shards_.replace(draft_, command.num, *std::move(table));
@@ -172,10 +169,7 @@ Status StateMachine::apply_shard(const EndStaging& command, Version, api::Comman
 Status StateMachine::apply_shard(const Import& command, Version, api::CommandResult& result) {
   const ShardChunk& chunk = command.chunk;
   const ShardInfo* const shard = shards_.find(command.shard);
-  if (shard == nullptr || !fits(*shard, command)) {
-    FLUX_PROBE("a piece of a shard comes late or twice");
-    return {};
-  }
+  if (shard == nullptr || !fits(*shard, command)) return {};
   if (Status bad = check_chunk(*shard, chunk); !bad.ok()) return refuse(result, bad.code(), bad.message());
   // No version goes back when the shard is served here, and nothing that was expired there is seen here.
   last_version_ = std::max(last_version_, chunk.clock);

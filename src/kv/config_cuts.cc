@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "base/probe.h"
 
 namespace flux::kv {
 namespace {
@@ -97,15 +96,11 @@ Result<ShardInfo> cut_new(const std::vector<const ShardInfo*>& touched, GroupId 
   const ShardInfo& first = *touched.front();
   const bool same = first.shard == cut.shard && first.start == cut.start && first.end == cut.end;
   if (!same || first.state != ShardState::kStaged || cut.peer == GroupId(0)) {
-    FLUX_PROBE("a shard comes while something else of its range is still here");
     return refused(
         fmt::format("shard {} cannot come while shard {} is {} here", cut.shard, first.shard, to_string(first.state)));
   }
   info.cursor = first.cursor;
-  if (first.peer != cut.peer) {
-    FLUX_PROBE("a shard comes from another group than it was copied from");
-    return info;  // of no step: no feed of the giver fits, and the copy starts over
-  }
+  if (first.peer != cut.peer) return info;  // of no step: no feed of the giver fits, and the copy starts over
   info.plan = first.plan;
   info.step = first.step;
   return info;

@@ -128,7 +128,13 @@ void Group::step(raft::Event event) {
   host_.wake(*this);
 }
 
-void Group::receive(raft::Message message) { step(raft::Received{.message = std::move(message)}); }
+void Group::receive(raft::Message message) {
+  if (!apart_) step(raft::Received{.message = std::move(message)});
+}
+
+void Group::send(const raft::Message& message) {
+  if (!apart_) host_.send(id_, message);
+}
 
 void Group::on_timer() { step(raft::Tick{}); }
 
@@ -145,7 +151,7 @@ void Group::transfer(NodeId target, api::AdminDone done) {
 }
 
 void Group::offer(OfferedSnapshot snapshot) {
-  if (offered_ || install_ || !halted_.ok()) {
+  if (apart_ || offered_ || install_ || !halted_.ok()) {
     host_.wake(*this);
     return;
   }
@@ -270,7 +276,7 @@ void Group::take_updates() {
 void Group::send_now() {
   if (!halted_.ok()) return;
   for (const raft::Update& update : updates_) {
-    for (const raft::Message& message : update.send_now) host_.send(id_, message);
+    for (const raft::Message& message : update.send_now) send(message);
   }
 }
 
@@ -322,7 +328,7 @@ void Group::send_after_persist(wal::Ticket durable) {
   uint64_t persisted = 0;
   while (!under_way_.empty() && under_way_.front().ticket <= durable && !install_) {
     UnderWay& front = under_way_.front();
-    for (const raft::Message& message : front.messages) host_.send(id_, message);
+    for (const raft::Message& message : front.messages) send(message);
     if (front.installed) core_->step(host_.loop().now(), raft::SnapshotPersisted{.meta = *front.installed});
     if (front.number != 0) persisted = front.number;
     install_ = std::move(front.install);

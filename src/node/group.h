@@ -129,6 +129,8 @@ class Group final : public raft::LogReader {
   // elsewhere.
   void retire();
   bool retiring() const { return retiring_; }
+  // Nothing that the group says is heard, and nothing is said to it, for as long as this holds.
+  void set_apart(bool apart) { apart_ = apart; }
   // Whether somebody waits for what was proposed, here or by the leader it was passed on to.
   bool awaits_outcomes() const { return !waiters_.empty() || !proposed_.empty() || !forwarded_.empty(); }
   // It says nothing any more. Who waits still is told.
@@ -200,6 +202,7 @@ class Group final : public raft::LogReader {
   void apply_entry(const Entry& entry);
   void on_role_change(const raft::RoleChange& change);
   void halt(Status why);
+  void send(const raft::Message& message);
   // Everybody who waits, to whom it never mattered here.
   void send_away(const Status& why);
 
@@ -213,6 +216,7 @@ class Group final : public raft::LogReader {
   std::unique_ptr<raft::Core> core_;
   Status halted_;
   bool retiring_ = false;
+  bool apart_ = false;
   bool ended_ = false;
 
   // Writes: gathered in this turn, proposed, appended, waiting for a leader, sent to one.

@@ -62,7 +62,9 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   void refresh_directory(const Chart& chart);
   void keep_replicas(const Chart& chart);
   void begin_replica(const ctrl::Group& group, const Chart& chart);
-  void end_replica(GroupId group);
+  void end_replica(GroupId group, bool group_is_gone);
+  void ask_to_leave(GroupId group);
+  void stay(GroupId group);
   void leave(GroupId group, MonoTime began);
   void finish_end(GroupId group);
   void await_forgotten(GroupId group, wal::Ticket removed);
@@ -76,6 +78,7 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   Status on_raft(NodeId from, std::string_view body);
   Status on_write(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message,
                   Group::Origin origin);
+  Status on_leave(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_transfer(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_routed_read(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_shard_pull(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);

@@ -26,6 +26,7 @@ enum class PeerMessage : uint8_t {
   kRoutedRead = net::kFirstUserType + 7,     // call: group | read (node/requests.h) -> reply
   kShardPull = net::kFirstUserType + 8,      // call: group | kv::ExportRequest -> status, kv::ShardChunk
   kShardRelease = net::kFirstUserType + 9,   // call: ReleaseCall -> status
+  kLeave = net::kFirstUserType + 10,         // call: group -> status, the leader's term
 };
 
 // Hand leadership of the group over. kNobody: to the follower that is furthest along.

@@ -88,6 +88,8 @@ Status NodeImpl::on_peer_message(const Connection& connection, const net::FrameM
       return on_shard_pull(connection, message);
     case PeerMessage::kShardRelease:
       return on_shard_release(connection, message);
+    case PeerMessage::kLeave:
+      return on_leave(connection, message);
     case PeerMessage::kTransfer:
       return on_transfer(connection, message);
     case PeerMessage::kSnapshotOpen:
@@ -194,6 +196,25 @@ Status NodeImpl::on_shard_release(const Connection& connection, const net::Frame
     Group* group = owner(call.group).find(call.group);
     if (group == nullptr) return answer.status(Status(ErrorCode::kNotLeader, "no such group here"));
     group->release_shard(call.shard, call.num, [answer](const Status& status) { answer.status(status); });
+  });
+  return {};
+}
+
+Status NodeImpl::on_leave(const Connection& connection, const net::FrameMessage& message) {
+  Decoder decoder(message.body);
+  const auto id = decoder.id<GroupId>();
+  FLUX_RETURN_IF_ERROR(decoder.finish("a request to leave a group"));
+  const Answer answer(connection, message.request_id);
+  on_owner(id, connection->loop(), [this, id, from = connection->peer().node, answer] {
+    const Group* group = owner(id).find(id);
+    if (group == nullptr || !group->leads()) return answer.status(Status(ErrorCode::kNotLeader, "not the leader"));
+    if (group->core().membership().contains(from)) {
+      return answer.status(Status(ErrorCode::kPrecondition, fmt::format("node {} is a member", from)));
+    }
+    std::string body;
+    encode_status(body, Status());
+    Encoder(body).id(group->core().term());
+    answer(std::move(body));
   });
   return {};
 }

@@ -1,5 +1,7 @@
 // Which groups have a replica on this node: what the configuration says, made so.
 #include <algorithm>
+#include <memory>
+#include <utility>
 
 #include "base/log.h"
 #include "base/probe.h"
@@ -16,6 +18,9 @@ constexpr Micros kAgain = Millis(20);
 // all replicas stay for a moment, so that its leader has a quorum for the last answers.
 constexpr Micros kLastAnswers = Millis(1'000);
 constexpr Micros kLastQuorum = Millis(200);
+// How long a group's leader has to say whether this node has left it, and the pause before it is asked once more.
+constexpr Micros kAskWait = Millis(100);
+constexpr Micros kAskAgain = Millis(200);
 
 }  // namespace
 
@@ -79,7 +84,7 @@ void NodeImpl::keep_replicas(const Chart& chart) {
     // What a configuration says that is older than the replica means nothing for it.
     const bool ends = here && (!wanted || record->born < group.born) && chart.at >= record->known_from;
     if (ends) {
-      end_replica(id);
+      end_replica(id, !group.alive() || record->born < group.born);
     } else if (wanted && !here && !present_.contains(id)) {
       begin_replica(group, chart);
     }
@@ -118,9 +123,44 @@ void NodeImpl::begin_replica(const ctrl::Group& group, const Chart& chart) {
 }
 
 // It falls silent, what it said is written down, then all of it goes.
-void NodeImpl::end_replica(GroupId group) {
+void NodeImpl::end_replica(GroupId group, bool group_is_gone) {
   if (!ending_.insert(group).second) return;
-  owner(group).loop().post([this, group] { leave(group, owner(group).loop().now()); });
+  owner(group).loop().post([this, group, group_is_gone] {
+    if (group_is_gone) return leave(group, owner(group).loop().now());
+    ask_to_leave(group);
+  });
+}
+
+// The configuration knows who is in a group by what the group's leader reports, and so it may be late: by its log the
+// group may have this node as a member again, and count on what it has said. The leader is asked. Meanwhile nothing is
+// said to the group that it could count on later. A leader of an earlier term than ours may be behind, too.
+void NodeImpl::ask_to_leave(GroupId group) {
+  Worker& worker = owner(group);
+  Group* replica = worker.find(group);
+  if (replica == nullptr) return leave(group, worker.loop().now());
+  if (replica->leads()) return stay(group);
+  replica->set_apart(true);
+  auto told = [this, group, term = replica->core().term(), first = true](const Result<Term>& left) mutable {
+    if (!std::exchange(first, false)) return;
+    Worker& here = owner(group);
+    if (left.ok() && *left >= term) return leave(group, here.loop().now());
+    log::debug("group {}: this node does not leave: {}", group,
+               left.ok() ? "the leader's term is an old one" : left.status().to_string());
+    if (Group* stays = here.find(group)) stays->set_apart(false);
+    stay(group);
+  };
+  auto answered = std::make_shared<decltype(told)>(std::move(told));
+  worker.loop().call_after(kAskWait, [answered] { (*answered)(Status(ErrorCode::kTimeout, "no answer in time")); });
+  worker.router().ask_to_leave(group, [answered](const Result<Term>& left) { (*answered)(left); });
+}
+
+void NodeImpl::stay(GroupId group) {
+  owner(group).loop().call_after(kAskAgain, [this, group] {
+    owner(kControlGroup).loop().post([this, group] {
+      ending_.erase(group);
+      keep_replicas(*controller_->chart());
+    });
+  });
 }
 
 // It takes no more requests, and stays for as long as it is of use to those who wait.

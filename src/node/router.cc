@@ -435,6 +435,32 @@ void Router::pull(GroupId giver, const kv::ExportRequest& request, Pulled done) 
                });
 }
 
+void Router::ask_to_leave(GroupId group, MayLeave done) {
+  const NodeId target = ask_whom(group);
+  if (target == kNobody) {
+    answered(group, kNobody, false);
+    return done(Status(ErrorCode::kUnavailable, "no leader of the group is known"));
+  }
+  std::string body;
+  Encoder(body).id(group);
+  worker_.call(target, PeerMessage::kLeave, body,
+               [this, alive = alive_, group, target, done = std::move(done)](Result<std::string_view> answer) mutable {
+                 if (!*alive) return;
+                 Status status = answer.status();
+                 Term term;
+                 if (answer.ok()) {
+                   std::string_view left = *answer;
+                   status = take_status(left);
+                   Decoder decoder(left);
+                   if (status.ok()) term = decoder.id<Term>();
+                   if (status.ok()) status = decoder.finish("the answer to a request to leave");
+                 }
+                 answered(group, target, status.ok());
+                 if (!status.ok()) return done(std::move(status));
+                 done(term);
+               });
+}
+
 void Router::release(GroupId giver, ShardId shard, ConfigNum num, api::AdminDone done) {
   if (Group* replica = here(giver); replica != nullptr && replica->halt_reason().ok()) {
     return replica->release_shard(shard, num, std::move(done));

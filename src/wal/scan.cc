@@ -83,7 +83,6 @@ Result<Scanner::Step> Scanner::step() {
     FLUX_TRY(const std::optional<BatchHeader> next, header_at(end_.segment + 1, kPageBytes));
     // Of two batches with one number the later life's counts: it cut the other off, and began a segment.
     if (next && continues_log(*next) && (!here || next->epoch > here->epoch)) {
-      if (here) FLUX_PROBE("a later life cut a batch off");
       end_.segment += 1, end_.offset = kPageBytes;
       visitor_.on_segment(segments_[end_.segment]);
       return Step::kNext;
