@@ -43,6 +43,7 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.4)) node.snapshot_chunk_bytes = rng.between(256, 4096);
   if (rng.chance(0.1)) node.snapshot_log_bytes = rng.between(200, 2'000);
   node.shard_chunk_bytes = rng.chance(0.5) ? rng.between(100, 6'000) : rng.between(60, 300);
+  if (rng.chance(0.2)) node.move_bytes_per_second = rng.between(500, 20'000);
   node.check_invariants = true;
   knobs.drift_ppm_max = node.clock_drift_ppm_max;
   knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();

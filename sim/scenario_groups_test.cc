@@ -247,6 +247,57 @@ TEST(ScenarioShards, a_node_is_drained_and_removed) {
   clients.check();
 }
 
+// The configuration is what leaders have reported. Here a member was taken out, which is reported, and came back, which
+// is not: by the configuration it may go, by the log the group counts on it.
+TEST(ScenarioShards, a_member_stays_although_the_configuration_does_not_know) {
+  Nodes nodes(118, 3, with(1, 3, 2));
+  balance(nodes, "off");
+  const size_t leader = nodes.wait_leader(kOne);
+  const size_t returns = (leader + 1) % 3;
+  const size_t third = (leader + 2) % 3;
+  nodes.make_leader(third, kControlGroup);
+  bool unheard = true;  // what the controller's log says does not reach the one that returns
+  bool untold = false;  // what the leader reports does not reach the controller
+  nodes.network().set_tap([&](Passing& passing) {
+    if (is(passing, PeerMessage::kRaft)) {
+      const bool controls = Decoder(passing.body).id<GroupId>() == kControlGroup;
+      return unheard && controls && passing.to == nodes.address(returns).to_string() ? Fate::kDrop : Fate::kPass;
+    }
+    const bool reports = passing.from == nodes.host_id(leader) && passing.to == nodes.address(third).to_string();
+    return untold && reports && is(passing, PeerMessage::kWrite) ? Fate::kReset : Fate::kPass;
+  });
+  const auto change = [&](raft::ConfigStepKind kind) {
+    std::optional<Status> done;
+    nodes.in_turn(leader, [&] {
+      nodes.group(leader, kOne)
+          .change_config({.steps = {{.kind = kind, .node = nodes.id(returns)}}, .context = {}},
+                         [&](const Status& status) { done = status; });
+    });
+    nodes.until([&] { return done.has_value(); });
+    EXPECT_TRUE(done.value_or(Status()).ok()) << done->to_string();
+  };
+  const auto known = [&](size_t i) { return nodes.chart(i)->config->group(kOne)->voters.contains(nodes.id(returns)); };
+  change(raft::ConfigStepKind::kRemove);
+  nodes.until([&] { return !known(third); });
+  untold = true;
+  change(raft::ConfigStepKind::kAddVoter);
+  nodes.until([&] { return nodes.group(leader, kOne).core().membership().is_voter(nodes.id(returns)); });
+  ASSERT_TRUE(nodes.put(leader, "a", "1").ok());
+  unheard = false;
+  nodes.until([&] { return !known(returns); });
+  nodes.pass(Millis(3'000));
+  ASSERT_FALSE(known(returns));
+  ASSERT_TRUE(nodes.has_group(returns, kOne));
+  // The group has a quorum with it, and no other.
+  nodes.crash(third);
+  EXPECT_TRUE(nodes.put(leader, "b", "2").ok());
+  nodes.crash(leader);
+  ASSERT_TRUE(nodes.start(third).ok());
+  nodes.wait_leader(kOne);
+  EXPECT_EQ(nodes.get(returns, "a").value, "1");
+  EXPECT_EQ(nodes.get(returns, "b").value, "2");
+}
+
 // From three nodes and one group to six nodes and two groups and back, with clients at every node: no error.
 TEST(ScenarioShards, a_cluster_grows_and_shrinks_without_an_error) {
   Nodes nodes(117, 3, with(1, 3, 16));

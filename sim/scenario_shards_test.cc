@@ -437,5 +437,35 @@ TEST(ScenarioShards, M35_shard_conservation) {
   EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
 }
 
+// A shard takes the time that the rate gives it, and no more; clients do not wait for it.
+TEST(ScenarioShards, a_copy_keeps_to_its_rate) {
+  constexpr uint64_t kRate = 100'000;
+  Nodes nodes(119, 3, [](size_t, node::NodeOptions& options) {
+    options.groups = 2;
+    options.replication = 3;
+    options.shards = 2;
+    options.shard_chunk_bytes = 4'000;
+    options.move_bytes_per_second = kRate;
+  });
+  balance(nodes, "off");
+  const ShardId shard = shards_of(nodes, 0, kOne).front();
+  uint64_t bytes = 0;
+  for (int i = 0; bytes < 3 * kRate; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    ASSERT_TRUE(nodes.put(0, key, std::string(3'000, 'v')).ok());
+    if (nodes.chart(0)->routes->group_of(key) == kOne) bytes += 3'000;
+  }
+  Clients clients(nodes);
+  clients.run(Millis(200));
+  const MonoTime began = nodes.world().now();
+  const uint64_t plan = begin_move(nodes, shard, kTwo);
+  clients.until([&] { return nodes.plan_state(0, plan) == ctrl::PlanState::kDone; });
+  const double seconds = static_cast<double>((nodes.world().now() - began).count()) / 1e6;
+  EXPECT_GE(seconds, 2.8);
+  EXPECT_LE(seconds, 5.0);
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  EXPECT_LT(clients.slowest(), Millis(500));
+}
+
 }  // namespace
 }  // namespace flux::sim

@@ -119,13 +119,26 @@ class Trial {
     compare_states();
   }
 
-  // What somebody has begun and left paused, or what has failed, is given up.
+  // A group that has lost voters since a plan was made receives no shards: the step waits for somebody to give it more.
+  static bool waits_for_voters(const ctrl::Config& config, const ctrl::Plan& plan) {
+    return std::any_of(plan.steps.begin(), plan.steps.end(), [&](const ctrl::Step& step) {
+      const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
+      if (move == nullptr || step.final()) return false;
+      const ctrl::Group* receiver = config.group(move->to);
+      const ctrl::Keyspace* keyspace = config.place(move->shard).keyspace;
+      return receiver != nullptr && keyspace != nullptr && receiver->voters.size() < keyspace->replication;
+    });
+  }
+
+  // What somebody has begun and left paused, what has failed, and what cannot go on, is given up.
   void end_plans() {
     const auto open = [this]() -> std::optional<ctrl::PlanId> {
       const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
       if (!leader) return std::nullopt;
-      for (const auto& [id, plan] : cluster_.chart(*leader)->plans) {
+      const node::ChartPtr chart = cluster_.chart(*leader);
+      for (const auto& [id, plan] : chart->plans) {
         if (plan.state == ctrl::PlanState::kPaused || plan.state == ctrl::PlanState::kFailed) return id;
+        if (plan.state == ctrl::PlanState::kRunning && waits_for_voters(*chart->config, plan)) return id;
       }
       return std::nullopt;
     };

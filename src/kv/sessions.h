@@ -12,7 +12,9 @@
 //
 // Every session that this group has forgotten, or that a group had forgotten from which a shard came, was opened before
 // then. One that is younger and not here has never been here: it may come with a shard, and it may stay when a shard
-// comes without it. With any other, a request that has run might run again: it ends. Which sessions live is decided by the log's clock and by use, so all replicas agree.
+// comes without it. With any other, a request that has run might run again: it ends.
+//
+// Which sessions live is decided by the log's clock and by use, so all replicas agree.
 #pragma once
 
 #include <map>

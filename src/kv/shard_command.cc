@@ -77,7 +77,8 @@ void encode_chunk(Encoder& encoder, const ShardChunk& chunk) {
 MovedSession decode_session(Decoder& decoder) {
   MovedSession session{.client = decoder.u64(),
                        .opened = WallMillis(decoder.varint()),
-                       .last_use = Version(decoder.u64()), .low = decoder.varint()};
+                       .last_use = Version(decoder.u64()),
+                       .low = decoder.varint()};
   uint64_t above = session.low;
   const uint64_t count = decoder.count(2);
   session.replies.reserve(count);

@@ -397,8 +397,8 @@ TEST(ShardCommand, golden_bytes) {
   EXPECT_EQ(encode(chunk), std::string("\0\0\0\0\0"              // from
                                        "\x01k\0\x02\x01\0"       // next
                                        "\0\0\x05\0\0\0\0\0\0\0"  // num, flags, clock
-                                       "\x01\x01k\x01\x01r"     // items
-                                       "\x06\x01"               // sessions forgotten, sessions
+                                       "\x01\x01k\x01\x01r"      // items
+                                       "\x06\x01"                // sessions forgotten, sessions
                                        "\x07\0\0\0\0\0\0\0\x03\x04\0\0\0\0\0\0\0\x02\0",
                                        48));
 }

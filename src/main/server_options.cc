@@ -106,6 +106,7 @@ std::vector<Setting> server_settings() {
       {"snapshot-log-bytes", "SIZE", "Log written since the last snapshot before the next is taken", "256MiB"},
       {"wal-segment-bytes", "SIZE", "Size of a log file", "64MiB"},
       {"rocksdb-cache", "SIZE", "RocksDB block cache", "256MiB"},
+      {"move-rate", "SIZE", "Bytes a second that a node takes in of shards which move to it; 0 is no limit", "64MiB"},
       {"log-level", "debug|info|warn|error", "What is logged, to standard error", "info"},
       {"log-format", "text|json", "How it is logged", "text"},
       {"config", "FILE", "YAML file with any of these settings, like 'data-dir: /var/lib/fluxkv'", ""},
@@ -184,6 +185,7 @@ Result<ServerOptions> server_options(const Settings& settings) {
         ErrorCode::kInvalidArgument,
         "--wal-segment-bytes is not a multiple of 4KiB from 64MiB to 4GiB (a segment must hold the largest entry)");
   }
+  FLUX_TRY(node.move_bytes_per_second, settings.bytes("move-rate"));
   FLUX_TRY(node.rocksdb_cache_bytes, settings.bytes("rocksdb-cache"));
   const Result<log::Level> level = log::parse_level(settings.get("log-level"));
   if (!level.ok()) return level.status().with("--log-level");

@@ -97,6 +97,7 @@ Status NodeImpl::start_workers() {
       .admission = *admission_,
       .directory = directory_,
       .snapshots = *snapshots_,
+      .workers = world_.loops.size(),
       .state_changed =
           [this](Group& group) {
             leaders_.set_leader(group.id(), group.halt_reason().ok() ? group.core().leader() : kNobody);

@@ -71,6 +71,9 @@ struct NodeOptions {
   uint64_t snapshot_chunk_bytes = 256_KiB;
   // So does a shard that moves; a piece is one entry of the receiver's log.
   uint64_t shard_chunk_bytes = 256_KiB;
+  // What a node takes in of shards that are still served elsewhere, so that clients do not feel it; 0: no limit. What
+  // is handed over is not held up.
+  uint64_t move_bytes_per_second = 0;
   // Once it is erased where it was, one entry takes so many keys.
   uint32_t shard_erase_keys = 1000;
   // How long a request waits for a leader or an answer.

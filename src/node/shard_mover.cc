@@ -114,7 +114,9 @@ void ShardMover::receive(const kv::ShardInfo& shard) {
                      kRetryMost);
     }
     case kv::ShardState::kErasing:
-      return propose(shard.shard, kv::EraseSome{.shard = shard.shard, .keys_max = steward_.worker().options().shard_erase_keys}, kRetryMost);
+      return propose(shard.shard,
+                     kv::EraseSome{.shard = shard.shard, .keys_max = steward_.worker().options().shard_erase_keys},
+                     kRetryMost);
     case kv::ShardState::kBePulling:
       return;
   }
@@ -177,6 +179,9 @@ void ShardMover::propose(ShardId shard, const kv::ShardCommand& command, Micros 
 void ShardMover::pull(const kv::ShardInfo& shard, ConfigNum num) {
   Job* job = free_job(shard.shard);
   if (job == nullptr) return;
+  // Once a copy is as far as its giver it must stay so: what is left when it is handed over is what clients wait for.
+  const Micros held_up = steward_.worker().copies_from() - steward_.worker().loop().now();
+  if (num == ConfigNum(0) && !job->ready && held_up > Micros(0)) return again_after(shard.shard, held_up);
   const uint64_t call = begin_call(*job);
   const kv::ExportRequest request{.shard = shard.shard,
                                   .num = num,
@@ -225,9 +230,11 @@ void ShardMover::imported(ShardId shard, const Status& status, const kv::ShardCh
     return again_after(shard, kRetryMost);
   }
   if (applied) {
+    uint64_t bytes = 0;
+    for (const kv::ChunkItem& item : chunk.items) bytes += item.key.size() + (item.record ? item.record->size() : 0);
     job.keys += chunk.items.size();
-    for (const kv::ChunkItem& item : chunk.items)
-      job.bytes += item.key.size() + (item.record ? item.record->size() : 0);
+    job.bytes += bytes;
+    if (!chunk.frozen()) steward_.worker().count_copied(bytes);
   }
   if (const ctrl::CopyShard* action = copy_action(shard); action != nullptr) {
     const bool first = chunk.caught_up && !std::exchange(job.ready, true);
@@ -247,8 +254,9 @@ void ShardMover::report(ShardId shard, ctrl::PlanId plan, uint32_t step, bool no
   const ctrl::StepPhase known = found->second.steps[step].phase;
   const ctrl::StepPhase phase = job.ready ? ctrl::StepPhase::kReady : ctrl::StepPhase::kCopying;
   if (known == ctrl::StepPhase::kSettling) return;
-  if (!now && known == phase && clock < job.report_after) return;
+  if (!now && known == phase && (clock < job.report_after || job.keys == job.keys_reported)) return;
   job.report_after = clock + kReportEvery;
+  job.keys_reported = job.keys;
   steward_.tell(ctrl::ReportProgress{.plan = plan,
                                      .step = step,
                                      .phase = phase,

@@ -38,6 +38,7 @@ class ShardMover {
     bool ready = false;                          // the copy has been as far as the giver once
     uint64_t bytes = 0;
     uint64_t keys = 0;
+    uint64_t keys_reported = 0;
     uint32_t failures = 0;  // in a row
   };
 

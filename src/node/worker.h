@@ -35,6 +35,7 @@ struct NodeShared {
   Admission& admission;
   Directory& directory;
   SnapshotStore& snapshots;
+  uint64_t workers;
   // Told, on the worker's loop, when a group has changed its members, role or shards, or when the controller's state
   // has.
   std::function<void(Group&)> state_changed;
@@ -77,6 +78,9 @@ class Worker final : public GroupHost {
   // The newest that this worker was told of.
   const ChartPtr& chart() const { return chart_; }
   void set_chart(ChartPtr chart);
+  // Copies of shards that move here go on from then.
+  MonoTime copies_from() const { return copies_from_; }
+  void count_copied(uint64_t bytes);
   Rng fork_rng() { return rng_.fork(); }
 
   // A peer's words for a group of ours.
@@ -150,6 +154,7 @@ class Worker final : public GroupHost {
   Rng rng_;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
   std::map<GroupId, std::unique_ptr<Steward>> stewards_;  // of groups that hold shards
+  MonoTime copies_from_;
   ChartPtr chart_ = std::make_shared<const Chart>();
   Router* router_ = nullptr;
   std::map<NodeId, Links> links_;

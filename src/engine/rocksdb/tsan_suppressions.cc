@@ -1,6 +1,6 @@
-// ThreadSanitizer does not see the locks inside RocksDB, which is not built with it: what RocksDB itself, or LZ4 for it,
-// writes into a block looks unordered with another thread that reads the block. Libraries are named, not functions: that
-// holds without a symbolizer too.
+// ThreadSanitizer does not see the locks inside RocksDB, which is not built with it: what RocksDB, or LZ4 for it,
+// writes into a block looks unordered with another thread that reads it. Libraries are named, not functions: so no
+// symbolizer is needed.
 #if defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 extern "C" const char* __tsan_default_suppressions() {
