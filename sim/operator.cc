@@ -34,11 +34,17 @@ bool Operator::can_lose(size_t victim, bool known_to_all) {
     }
     for (const api::GroupStatus& group : cluster_.groups(i)) {
       if (group.joint) return false;
-      const auto intact = std::count_if(group.voters.begin(), group.voters.end(), [&](NodeId voter) {
-        const std::optional<size_t> host = cluster_.host_of(voter);
-        return host && *host != victim && !cluster_.retired(*host) && !cluster_.damaged(*host);
-      });
-      if (static_cast<size_t>(intact) < group.voters.size() / 2 + 1) return false;
+      const auto has_quorum = [&](const std::vector<NodeId>& members) {
+        const auto intact = std::count_if(members.begin(), members.end(), [&](NodeId member) {
+          const std::optional<size_t> host = cluster_.host_of(member);
+          return host && *host != victim && !cluster_.retired(*host) && !cluster_.damaged(*host);
+        });
+        return static_cast<size_t>(intact) >= members.size() / 2 + 1;
+      };
+      // Who learns may vote a moment later.
+      std::vector<NodeId> soon = group.voters;
+      soon.insert(soon.end(), group.learners.begin(), group.learners.end());
+      if (!has_quorum(group.voters) || !has_quorum(soon)) return false;
       fewest = std::min(fewest, group.voters.size());
     }
   }

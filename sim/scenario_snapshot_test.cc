@@ -121,6 +121,59 @@ void restore_from_snapshot(Nodes& nodes, size_t through, size_t victim) {
   for (const GroupId id : kGroups) nodes.settle(id);
 }
 
+// A follower's log ends where the snapshot that it gets ends, with another entry. It has the snapshot on its disk and
+// loses its process before the log is dropped: what it then appends and acknowledges must be there after the next
+// start.
+TEST(Scenario, a_log_that_ends_at_the_snapshot_with_another_entry_is_dropped_at_the_start) {
+  Nodes nodes(25, 3, [](size_t, node::NodeOptions& options) {
+    options.snapshot_log_bytes = 200;
+    options.log_entries_kept = 0;
+  });
+  const size_t victim = nodes.wait_leader();
+  nodes.settle();
+  nodes.isolate(victim);
+  const Index before_it = nodes.group(victim).core().last_index();
+  nodes.begin_write(victim, {api::Put{.key = "lost", .value = "1"}});
+  nodes.until([&] { return nodes.group(victim).core().last_index() > before_it; });
+  nodes.pass(Millis(100));
+  const Index last = nodes.group(victim).core().last_index();
+  nodes.kill(victim);
+  // The first entry of the next leader stands where the old one has the write that nobody got.
+  const size_t leader = nodes.wait_leader();
+  auto& worker = static_cast<node::NodeImpl&>(nodes.node(leader)).owner(kDataGroup);
+  nodes.until([&] { return nodes.applied(leader) == last; });
+  ASSERT_EQ(nodes.group(leader).core().last_index(), last);
+  nodes.in_turn(leader, [&] { worker.take_snapshot(nodes.group(leader), [](const auto&) {}); });
+  nodes.until([&] { return nodes.group(leader).core().base_id().index == last; });
+  // From the moment that the snapshot is on its disk, nothing of its log gets there any more.
+  const std::vector<std::string> before = nodes.snapshots(victim);
+  bool adopted = false;
+  nodes.watch([&] { adopted = adopted || nodes.snapshots(victim) != before; });
+  nodes.fs(victim).set_fault([&](env::testing::FsOp op, const std::string& path) {
+    const bool log = op == env::testing::FsOp::kSync && path.find("/wal/wal-") != std::string::npos;
+    return log && adopted ? Status(ErrorCode::kIo, "no sync") : Status();
+  });
+  nodes.heal();
+  ASSERT_TRUE(nodes.start(victim).ok());
+  ASSERT_EQ(nodes.group(victim).core().last_index(), last);
+  nodes.until([&] { return !nodes.fatal(victim).ok(); });
+  nodes.kill(victim);
+  nodes.fs(victim).set_fault(nullptr);
+  nodes.watch(nullptr);
+  ASSERT_TRUE(nodes.start(victim).ok());
+  ASSERT_EQ(nodes.status(victim).snapshot_index, last);
+  ASSERT_TRUE(nodes.put(leader, "kept", "1").ok());
+  nodes.settle();
+  const Index acknowledged = nodes.group(victim).core().last_index();
+  ASSERT_GT(acknowledged, last);
+  nodes.crash(leader);
+  nodes.kill(victim);
+  ASSERT_TRUE(nodes.start(victim).ok());
+  EXPECT_GE(nodes.group(victim).core().last_index(), acknowledged);
+  nodes.wait_leader();
+  EXPECT_EQ(nodes.get(victim, "kept").value, "1");
+}
+
 // --- What is in it ---------------------------------------------------------------------------------------------------
 
 // Data, deadlines, sessions, shards, what the controller knows, membership: what a snapshot brings is all there is, and
@@ -389,6 +442,7 @@ TEST_F(SnapshotTravel, R69_snapshot_send_failure) {
   EXPECT_GT(opened.back() - opened[opened.size() - 2], 4 * (opened[1] - opened[0]));
   EXPECT_LE(nodes.applied(victim), last);
   nodes.fs(victim).set_fault(nullptr);
+  nodes.watch(nullptr);
   // The sender's: its file cannot be read in the middle.
   nodes.crash(victim);
   uint64_t reads = 0;

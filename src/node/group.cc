@@ -101,8 +101,9 @@ Status Group::start(NodeId self, const raft::Membership& founding, bool promised
         id_, [&](const Entry& entry) { return builder.add(entry.index, entry.term, entry.type, entry.data.view()); }));
   }
   FLUX_TRY(raft::Restore restore, std::move(builder).build(base.last.index));
-  if (restore.last < log_last.index || log_last.index < base.last.index) {
-    // The log belongs to a history that a snapshot replaced; the crash came between the two.
+  if (restore.last_id() != log_last) {
+    // The log belongs to a history that a snapshot replaced, or ends before it; the crash came between the two. Also
+    // where it ends at the snapshot's index: what is appended to another entry there is not found again.
     FLUX_PROBE("a crash came between a snapshot and the log");
     FLUX_RETURN_IF_ERROR(wal_.reset(id_, base.last));
   }

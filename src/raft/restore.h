@@ -28,6 +28,8 @@ struct Restore {
   Index last;                                         // base.last.index if the log is empty
   Index applied;                                      // what the state machine has; within [base.last.index, last]
   std::vector<std::pair<Index, Membership>> configs;  // the kConfig entries after base, ascending
+
+  EntryId last_id() const { return runs.empty() ? base.last : EntryId{.index = last, .term = runs.back().term}; }
 };
 
 // Feed it the headers of all entries in the log, in order, then build().
