@@ -125,8 +125,17 @@ Result<std::vector<Entry>> Group::read(Index first, Index last, size_t bytes_max
 
 void Group::step(raft::Event event) {
   if (!halted_.ok()) return;
-  core_->step(host_.loop().now(), std::move(event));
+  // A process may stand still between its look at the clock and what it then reads from a peer. What this node promises
+  // to a leader that it hears counts from when it was heard, or it would end before the leader's lease does.
+  const bool heard = std::holds_alternative<raft::Received>(event);
+  core_->step(clock(heard ? host_.loop().precise_now() : host_.loop().now()), std::move(event));
   host_.wake(*this);
+}
+
+// Time as the core sees it, which never goes back.
+MonoTime Group::clock(MonoTime now) {
+  clock_ = std::max(clock_, now);
+  return clock_;
 }
 
 void Group::receive(raft::Message message) {
@@ -240,7 +249,7 @@ void Group::expire_requests(MonoTime now) {
 
 void Group::step_inputs() {
   if (!halted_.ok()) return;
-  const MonoTime now = host_.loop().now();
+  const MonoTime now = clock(host_.loop().now());
   for (; !drafts_.empty(); drafts_.pop_front()) {
     EntryDraft& draft = drafts_.front();
     kv::stamp_entry(draft.bytes, version_at(host_.loop().wall_now()));
@@ -330,12 +339,12 @@ void Group::send_after_persist(wal::Ticket durable) {
   while (!under_way_.empty() && under_way_.front().ticket <= durable && !install_) {
     UnderWay& front = under_way_.front();
     for (const raft::Message& message : front.messages) send(message);
-    if (front.installed) core_->step(host_.loop().now(), raft::SnapshotPersisted{.meta = *front.installed});
+    if (front.installed) core_->step(clock(host_.loop().now()), raft::SnapshotPersisted{.meta = *front.installed});
     if (front.number != 0) persisted = front.number;
     install_ = std::move(front.install);
     under_way_.pop_front();
   }
-  if (persisted != 0) core_->step(host_.loop().now(), raft::Persisted{.number = persisted});
+  if (persisted != 0) core_->step(clock(host_.loop().now()), raft::Persisted{.number = persisted});
 }
 
 void Group::apply() {
@@ -347,7 +356,7 @@ void Group::apply() {
     if (!halted_.ok()) return;
   }
   if (Status status = state_machine_.commit(); !status.ok()) return halt(std::move(status).with("the engine failed"));
-  core_->step(host_.loop().now(), raft::Applied{.index = committed.back().index});
+  core_->step(clock(host_.loop().now()), raft::Applied{.index = committed.back().index});
 }
 
 void Group::apply_entry(const Entry& entry) {

@@ -203,6 +203,7 @@ class Group final : public raft::LogReader {
   void on_role_change(const raft::RoleChange& change);
   void halt(Status why);
   void send(const raft::Message& message);
+  MonoTime clock(MonoTime now);
   // Everybody who waits, to whom it never mattered here.
   void send_away(const Status& why);
 
@@ -217,6 +218,7 @@ class Group final : public raft::LogReader {
   Status halted_;
   bool retiring_ = false;
   bool apart_ = false;
+  MonoTime clock_;
   bool ended_ = false;
 
   // Writes: gathered in this turn, proposed, appended, waiting for a leader, sent to one.
