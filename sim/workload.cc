@@ -17,10 +17,10 @@ using history::Outcome;
 
 // Keys are left behind after this long, so that the history of each stays short enough to be searched.
 constexpr int64_t kGenerationUs = 5'000'000;
-// Followers judge expiry by the log alone. Once faults are over this long, some leader has told the log.
 // How long the leader may take to tell the log that something has expired.
 constexpr Micros kSweep = Millis(2000);
-constexpr int64_t kPeaceUs = 3'000'000;
+// Followers judge expiry by the log alone. Once faults are over this long, there is a leader that has told the log.
+constexpr int64_t kPeaceUs = 8'000'000;
 
 std::string request_bytes(const std::vector<std::string_view>& words) {
   std::string bytes = fmt::format("*{}\r\n", words.size());
