@@ -51,7 +51,7 @@ class SessionClient {
   bool busy_ = false;
   uint64_t operation_ = 0;  // counts them: an answer to an earlier one changes nothing
   api::SessionRef session_;
-  std::vector<std::shared_ptr<const Request>> answered_;  // of this session
+  std::vector<std::shared_ptr<const Request>> answered_;  // of the one that is open
   // The request at hand.
   std::shared_ptr<const Request> current_;
   Workload::Request in_history_;

@@ -34,8 +34,7 @@ Status check_chunk(const ShardInfo& shard, const ShardChunk& chunk) {
   }
   if (chunk.clock > kClockMax) return corrupt("the clock of its group shows no time");
   if (!chunk.frozen() && !chunk.sessions.empty()) return corrupt("sessions come before the shard is frozen");
-  if (!chunk.holds_sessions() && !chunk.sessions.empty())
-    return corrupt("sessions come that the cursor does not count");
+  if (!chunk.holds_sessions() && !chunk.sessions.empty()) return corrupt("sessions come that no cursor counts");
   const uint64_t ends = chunk.next.sessions_done ? 0 : chunk.next.session_next;
   if (chunk.holds_sessions() && ends != 0 && ends <= chunk.from.session_next) return corrupt("sessions go backwards");
   const MovedSession* before = nullptr;

@@ -99,7 +99,7 @@ Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& r
   if (ref.sequence <= session.low) {
     FLUX_PROBE("a request is older than what its session keeps");
     reply.status = Status(ErrorCode::kStaleRequest,
-                          fmt::format("sequence {} is older than the replies this session keeps", ref.sequence));
+                          fmt::format("sequence {} is older than the replies that are kept for it", ref.sequence));
     return Verdict::kAnswered;
   }
   if (!session.kept.contains(ref.sequence)) return Verdict::kRun;
@@ -215,7 +215,8 @@ void Sessions::forgot(Draft& draft, WallMillis before) {
 
 void Sessions::forget(Draft& draft, uint64_t client) {
   const auto it = by_client_.find(client);
-  forgot(draft, WallMillis(it->second.opened.value() + 1));
+  const uint64_t opened = it->second.opened.value();
+  forgot(draft, WallMillis(std::max(opened, opened + 1)));  // whatever a peer has said, it does not wrap
   for (const uint64_t sequence : it->second.kept) draft.erase_raw(Family::kSession, reply_key(client, sequence));
   draft.erase_raw(Family::kSession, client_key(client));
   by_use_.erase({it->second.last_use, client});

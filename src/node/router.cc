@@ -455,7 +455,8 @@ void Router::ask_to_leave(GroupId group, MayLeave done) {
                    if (status.ok()) term = decoder.id<Term>();
                    if (status.ok()) status = decoder.finish("the answer to a request to leave");
                  }
-                 answered(group, target, status.ok());
+                 // A leader that says no has answered too.
+                 answered(group, target, status.ok() || status.code() == ErrorCode::kPrecondition);
                  if (!status.ok()) return done(std::move(status));
                  done(term);
                });

@@ -233,9 +233,9 @@ void Worker::reroute(WaitingRead read) { router_->reroute(std::move(read)); }
 void Worker::halted(Group& group, const Status&) { wake(group); }
 
 void Worker::count_copied(uint64_t bytes) {
-  const uint64_t rate = options().move_bytes_per_second / shared_.workers;
   if (options().move_bytes_per_second == 0) return;
-  const uint64_t micros = bytes * 1'000'000 / std::max<uint64_t>(rate, 1);
+  const uint64_t share = std::max<uint64_t>(options().move_bytes_per_second / shared_.workers, 1);
+  const uint64_t micros = bytes * 1'000'000 / share;
   copies_from_ = std::max(copies_from_, loop_.now()) + Micros(static_cast<int64_t>(micros));
 }
 

@@ -24,8 +24,7 @@ std::string client_line(const ClientInfo& client, MonoTime now) {
       "lib-name={} lib-ver={}\n",
       client.id, client.address, client.local_address, client.name, seconds(client.connected),
       seconds(client.last_request), client.pending, client.unsent_bytes,
-      client.last_command.empty() ? "NULL" : client.last_command, client.protocol, client.library,
-      client.library_version);
+      client.last_command.empty() ? "NULL" : client.last_command, client.protocol, client.lib_name, client.lib_ver);
 }
 
 bool arity(Session& session, Arguments arguments, size_t wanted) {
@@ -36,8 +35,8 @@ bool arity(Session& session, Arguments arguments, size_t wanted) {
 
 void client_setinfo(Session& session, Arguments arguments) {
   std::string* field = nullptr;
-  if (equals_ignoring_case(arguments[2], "lib-name")) field = &session.info().library;
-  if (equals_ignoring_case(arguments[2], "lib-ver")) field = &session.info().library_version;
+  if (equals_ignoring_case(arguments[2], "lib-name")) field = &session.info().lib_name;
+  if (equals_ignoring_case(arguments[2], "lib-ver")) field = &session.info().lib_ver;
   if (field == nullptr) {
     return session.reply_error(fmt::format("ERR Unrecognized option '{}'", shown(arguments[2])));
   }

@@ -27,8 +27,8 @@ namespace flux::server::resp {
 struct ClientInfo {
   uint64_t id = 0;
   std::string name;
-  std::string library;
-  std::string library_version;
+  std::string lib_name;
+  std::string lib_ver;
   std::string address;
   std::string local_address;
   MonoTime connected;
