@@ -45,6 +45,15 @@ bool Operator::can_lose(size_t victim, bool known_to_all) {
       std::vector<NodeId> soon = group.voters;
       soon.insert(soon.end(), group.learners.begin(), group.learners.end());
       if (!has_quorum(group.voters) || !has_quorum(soon)) return false;
+      // Nor may it be about to lose one that it then needs.
+      const node::Chart::Found leaves = cluster_.chart(i)->open_step([&](const ctrl::Step& step) {
+        const auto* change = std::get_if<ctrl::ChangeReplica>(&step.task);
+        if (change == nullptr || change->group != group.id || change->remove == kNobody) return false;
+        std::vector<NodeId> left = group.voters;
+        std::erase(left, change->remove);
+        return !has_quorum(left);
+      });
+      if (leaves.step != nullptr) return false;
       fewest = std::min(fewest, group.voters.size());
     }
   }
@@ -90,6 +99,7 @@ void Operator::look_later(const std::shared_ptr<Job>& job, Micros delay) {
 }
 
 void Operator::look(const std::shared_ptr<Job>& job) {
+  if (give_up_unborn_group(job)) return look_later(job, kLook);
   // One that was damaged in its turn is the matter of another job.
   if (cancel_stuck_plan(job)) return look_later(job, kLook);
   if (job->fresh != SIZE_MAX && cluster_.damaged(job->fresh) && !has_replaced(*job)) {
@@ -177,6 +187,20 @@ bool Operator::cancel_stuck_plan(const std::shared_ptr<Job>& job) {
         [this, job](const api::ClusterReply&) { job->ask_again = world_.now() + kLook; });
   }
   return true;
+}
+
+bool Operator::give_up_unborn_group(const std::shared_ptr<Job>& job) {
+  const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+  if (!leader) return false;
+  for (const auto& [id, group] : cluster_.chart(*leader)->config->groups) {
+    if (group.state != ctrl::GroupState::kCreating || !group.has(cluster_.node_id(job->victim))) continue;
+    if (world_.now() >= job->ask_again) {
+      world_.say("group {} cannot begin without n{}: given up", id, job->victim + 1);
+      ask(job, api::RemoveGroup{id}, [this, job](const api::ClusterReply&) { job->ask_again = world_.now() + kLook; });
+    }
+    return true;
+  }
+  return false;
 }
 
 bool Operator::has_replaced(const Job& job) {

@@ -45,6 +45,8 @@ class Operator {
   void fewer_voters();
   // A plan that waits for a host that will not come: whether there is one.
   bool cancel_stuck_plan(const std::shared_ptr<Job>& job);
+  // A group that was placed on the victim and has not begun: whether there is one.
+  bool give_up_unborn_group(const std::shared_ptr<Job>& job);
   // Whether the fresh host has taken the place of the other, everywhere.
   bool has_replaced(const Job& job);
   bool knows(size_t host, const node::Identity& newest);

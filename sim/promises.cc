@@ -14,6 +14,30 @@ bool speaks_in_own_term(const raft::Message& message) {
 
 }  // namespace
 
+std::optional<Term> Promises::Promised::term_at(Index index) const {
+  for (const EntryId& run : log) {
+    if (index >= first && index <= run.index) return run.term;
+  }
+  return std::nullopt;
+}
+
+void Promises::Promised::acknowledge(const raft::Core& core, Index upto) {
+  Index at = std::max(last().index + 1, core.base_id().index);
+  if (log.empty()) first = at;
+  for (; at <= upto; at = at + 1) {
+    const Term written = *core.term_at(at);
+    if (log.empty() || log.back().term != written) log.emplace_back();
+    log.back() = {.index = at, .term = written};
+  }
+}
+
+// What was acknowledged ends here at the latest.
+void Promises::Promised::cut(EntryId last) {
+  while (!log.empty() && log.back().index > last.index) log.pop_back();
+  if (log.empty()) first = last.index;
+  if (log.empty() || log.back().index < last.index) log.push_back(last);
+}
+
 void Promises::sending(const raft::Core& core, const raft::Message& message) {
   if (!speaks_in_own_term(message)) return;
   Promised& promised = promised_[message.from];
@@ -25,8 +49,7 @@ void Promises::sending(const raft::Core& core, const raft::Message& message) {
   const auto* ack = std::get_if<raft::AppendResult>(&message.body);
   // One that was meant for an older leader may speak of entries that are gone by now.
   if (ack == nullptr || !ack->accepted || message.term != core.term()) return;
-  const std::optional<Term> term = core.term_at(ack->index);
-  if (term && ack->index > promised.log.index) promised.log = {.index = ack->index, .term = *term};
+  if (core.term_at(ack->index)) promised.acknowledge(core, ack->index);
 }
 
 void Promises::voted(NodeId voter, Term term, NodeId candidate) {
@@ -37,22 +60,27 @@ void Promises::voted(NodeId voter, Term term, NodeId candidate) {
 }
 
 void Promises::check_restart(const raft::Core& core) {
-  const Promised& promised = promised_[core.id()];
+  Promised& promised = promised_[core.id()];
   if (core.term() < promised.term) {
     report_(
         fmt::format("node {} comes back in term {} and has spoken in term {}", core.id(), core.term(), promised.term));
   }
-  if (promised.log.index <= core.base_id().index || core.term_at(promised.log.index) == promised.log.term) return;
-  report_(fmt::format("node {} comes back with its log at {} and has acknowledged {}", core.id(), core.last_id(),
-                      promised.log));
+  // It has installed a snapshot that a later leader's log stands behind, and then its process ended.
+  const EntryId base = core.base_id();
+  if (const std::optional<Term> term = promised.term_at(base.index); term && *term != base.term) promised.cut(base);
+  const EntryId last = promised.last();
+  if (last.index <= base.index || core.term_at(last.index) == last.term) return;
+  report_(
+      fmt::format("node {} comes back with its log at {} and has acknowledged {}", core.id(), core.last_id(), last));
 }
 
 void Promises::left(NodeId node) { promised_[node].log = {}; }
 
 void Promises::withdraw_truncated(const raft::Core& core) {
-  EntryId& log = promised_[core.id()].log;
-  if (log.index <= core.base_id().index || core.term_at(log.index) == log.term) return;
-  log = {.index = core.applied_index(), .term = *core.term_at(core.applied_index())};
+  Promised& promised = promised_[core.id()];
+  const EntryId last = promised.last();
+  if (last.index <= core.base_id().index || core.term_at(last.index) == last.term) return;
+  promised.cut({.index = core.applied_index(), .term = *core.term_at(core.applied_index())});
 }
 
 }  // namespace flux::sim

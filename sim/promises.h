@@ -4,7 +4,9 @@
 
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "raft/core.h"
 
@@ -28,7 +30,14 @@ class Promises {
   struct Promised {
     Term term;                     // nothing is said under an older one
     std::map<Term, NodeId> votes;  // one a term, for ever
-    EntryId log;                   // acknowledged up to here
+    // Acknowledged, from `first` on: the last entry of each term. Ascending; empty if there is nothing.
+    Index first;
+    std::vector<EntryId> log;
+
+    EntryId last() const { return log.empty() ? EntryId() : log.back(); }
+    std::optional<Term> term_at(Index index) const;
+    void acknowledge(const raft::Core& core, Index upto);
+    void cut(EntryId last);
   };
   void voted(NodeId voter, Term term, NodeId candidate);
 

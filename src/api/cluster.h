@@ -28,6 +28,7 @@ struct NodeView {
   uint32_t cores = 1;
   uint64_t replicas = 0;  // of groups, the controller's not counted
   uint64_t leaders = 0;   // groups that it should lead
+  bool silent = false;    // not heard for a while by whoever leads the controller
 };
 
 struct GroupView {
@@ -71,7 +72,7 @@ struct StepView {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t keys_done = 0;
-  std::string reason;  // why it failed
+  std::string reason;  // why it failed, or what it waits for
 };
 
 struct PlanView {

@@ -98,7 +98,8 @@ struct Copy {
   bool remove_source = false;
 };
 
-// FLUSHALL. A group erases what it serves; brought to every group by ranges, so that what moves meanwhile goes too.
+// FLUSHALL: DeleteRange of everything. Where there are several groups, each is brought the ranges that it should serve,
+// and refuses what it does not, so that what has moved unnoticed goes too.
 struct DeleteAll {};
 
 // Erases the keys in a range of encoded keys, which the group must serve as a whole.

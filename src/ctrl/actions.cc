@@ -1,5 +1,7 @@
 #include "ctrl/actions.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <map>
 
@@ -34,6 +36,12 @@ class Budget {
   std::map<GroupId, size_t> moves_of_;
   std::set<GroupId> changing_;
 };
+
+Status receiver_is_able(const State& state, const MoveShard& move) {
+  const Keyspace* keyspace = state.config().place(move.shard).keyspace;
+  if (!keyspace) return Status(ErrorCode::kNotFound, fmt::format("there is no shard {}", move.shard));
+  return may_receive(state, state.config(), move.to, keyspace->replication);
+}
 
 class Planner {
  public:
@@ -79,9 +87,7 @@ class Planner {
   // Whether the receiver is as able as it was when the plan was made.
   bool can_begin(const Task& task) const {
     const auto* move = std::get_if<MoveShard>(&task);
-    if (!move) return true;
-    const Keyspace* keyspace = state_.config().place(move->shard).keyspace;
-    return keyspace && may_receive(state_, state_.config(), move->to, keyspace->replication).ok();
+    return !move || receiver_is_able(state_, *move).ok();
   }
 
   void work(const Plan& plan, uint32_t at, const Step& step) {
@@ -119,6 +125,25 @@ class Planner {
 };
 
 }  // namespace
+
+Status awaits(const State& state, const Step& step) {
+  const auto quorum_of = [&](GroupId id) {
+    const Group* group = state.config().group(id);
+    if (!group || !group->alive() || state.has_quorum(*group)) return Status();
+    return Status(ErrorCode::kUnavailable, fmt::format("group {} has no quorum: too many of its nodes are silent", id));
+  };
+  const auto* move = std::get_if<MoveShard>(&step.task);
+  if (!move) {
+    const auto& change = std::get<ChangeReplica>(step.task);
+    if (state.silent.contains(change.add)) {
+      return Status(ErrorCode::kUnavailable, fmt::format("node {} is not heard", change.add));
+    }
+    return quorum_of(change.group);
+  }
+  FLUX_RETURN_IF_ERROR(quorum_of(move->from));
+  if (step.phase == StepPhase::kSettling) return quorum_of(move->to);
+  return receiver_is_able(state, *move);
+}
 
 std::vector<Action> next_actions(const State& state, const ActionLimits& limits) {
   Planner planner(state, limits);

@@ -63,4 +63,7 @@ struct ActionLimits {
 // In the order of plans and their steps. What is under way comes before what could begin.
 std::vector<Action> next_actions(const State& state, const ActionLimits& limits);
 
+// What an open step cannot go on without, for people: OK if nothing but its turn.
+Status awaits(const State& state, const Step& step);
+
 }  // namespace flux::ctrl

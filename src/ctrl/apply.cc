@@ -82,8 +82,13 @@ void Turn::finish(Plan& done) {
     // A group that took the node in behind the plan's back keeps it, draining.
     const auto has_it = [&](const auto& item) { return item.second.has(done.node); };
     if (std::any_of(config().groups.begin(), config().groups.end(), has_it)) return;
-    draft().nodes[done.node].state = NodeState::kRemoved;
+    remove(done.node);
   }
+}
+
+void Turn::remove(NodeId node) {
+  draft().nodes[node].state = NodeState::kRemoved;
+  state_.silent.erase(node);
 }
 
 void Turn::forget_oldest_plans() {

@@ -7,15 +7,15 @@ namespace flux::ctrl {
 namespace {
 
 // The members of a new group; the draft already holds those before it, so that they spread.
-Result<std::set<NodeId>> choose_voters(const Config& config, const GroupSpec& spec) {
+Result<std::set<NodeId>> choose_voters(const Config& config, const std::set<NodeId>& silent, const GroupSpec& spec) {
   if (spec.voters.empty()) {
     if (spec.replicas == 0 || spec.replicas > kReplicasMax) {
       return refuse(ErrorCode::kInvalidArgument, "group {}: 1 to {} replicas", spec.id, kReplicasMax);
     }
-    const std::vector<NodeId> chosen = choose_nodes(config, spec.replicas, {});
+    const std::vector<NodeId> chosen = choose_nodes(config, spec.replicas, {}, silent);
     if (chosen.size() < spec.replicas) {
-      return refuse(ErrorCode::kPrecondition, "group {} wants {} nodes, there are {}", spec.id, spec.replicas,
-                    chosen.size());
+      return refuse(ErrorCode::kPrecondition, "group {} wants {} nodes, of those that are heard {} may have it",
+                    spec.id, spec.replicas, chosen.size());
     }
     return std::set<NodeId>(chosen.begin(), chosen.end());
   }
@@ -89,7 +89,7 @@ Status on(Turn& turn, const Join& command) {
     if (spec.weight == 0 || spec.weight > kWeightMax) {
       return refuse(ErrorCode::kInvalidArgument, "group {}: a weight from 1 to {}", spec.id, kWeightMax);
     }
-    FLUX_TRY(std::set<NodeId> voters, choose_voters(turn.config(), spec));
+    FLUX_TRY(std::set<NodeId> voters, choose_voters(turn.config(), turn.state().silent, spec));
     const NodeId leader = choose_leader(turn.config(), spec.id, voters);
     turn.draft().groups[spec.id] = {.id = spec.id,
                                     .weight = spec.weight,
@@ -165,7 +165,6 @@ Status on(Turn& turn, const ReportGroup& command) {
   }
   GroupProgress& progress = turn.state().progress[command.group];
   progress.entry = command.entry;
-  progress.has_quorum = command.quorum;
   if (same) return {};
   Group& changed = turn.draft().groups[command.group];
   changed.voters = command.voters;

@@ -22,15 +22,16 @@ Status check_record(const api::NodeRecord& record) {
 // What takes the node out of the group. `by`: who takes its place; nobody, or a member already: whoever has the most
 // room.
 // `planned` collects the choices, so that those of several groups spread.
-Result<ChangeReplica> replacement(Config& planned, Group& group, NodeId node, NodeId by) {
+Result<ChangeReplica> replacement(Config& planned, const std::set<NodeId>& silent, Group& group, NodeId node,
+                                  NodeId by) {
   if (!group.voters.contains(node)) return ChangeReplica{.group = group.id, .remove = node};
   std::set<NodeId> members = group.voters;
   members.insert(group.learners.begin(), group.learners.end());
   if (by == kNobody || members.contains(by)) {
-    const std::vector<NodeId> chosen = choose_nodes(planned, 1, members);
+    const std::vector<NodeId> chosen = choose_nodes(planned, 1, members, silent);
     if (chosen.empty()) {
-      return refuse(ErrorCode::kPrecondition, "no other node can take the place of node {} in group {}", node,
-                    group.id);
+      return refuse(ErrorCode::kPrecondition, "no other node that is heard can take the place of node {} in group {}",
+                    node, group.id);
     }
     by = chosen.front();
   }
@@ -46,10 +47,14 @@ Result<std::vector<Task>> replacements(const Turn& turn, NodeId node, NodeId by)
   std::vector<Task> tasks;
   for (auto& [id, group] : planned.groups) {
     if (!group.has(node)) continue;
+    // Who is in it is agreed by its founders, and one of them may be what it waits for.
+    if (group.state == GroupState::kCreating) {
+      return refuse(ErrorCode::kPrecondition, "group {} has not begun: wait until it serves, or remove it", id);
+    }
     FLUX_RETURN_IF_ERROR(turn.check_unplanned(fmt::format("group {}", id), [&](const Step& step) {
       return std::holds_alternative<ChangeReplica>(step.task) && step.touches(id);
     }));
-    FLUX_TRY(const ChangeReplica change, replacement(planned, group, node, by));
+    FLUX_TRY(const ChangeReplica change, replacement(planned, turn.state().silent, group, node, by));
     tasks.emplace_back(change);
   }
   return tasks;
@@ -125,7 +130,15 @@ Status on(Turn& turn, const RemoveNode& command) {
   }
   FLUX_RETURN_IF_ERROR(turn.check_unplanned(fmt::format("node {}", command.node),
                                             [&](const Step& step) { return step.touches(command.node); }));
-  turn.draft().nodes[command.node].state = NodeState::kRemoved;
+  turn.remove(command.node);
+  return {};
+}
+
+Status on(Turn& turn, const ReportSilent& command) {
+  for (const NodeId id : command.nodes) {
+    if (!present(turn.config(), id)) return refuse(ErrorCode::kNotFound, "there is no node {}", id);
+  }
+  turn.state().silent = command.nodes;
   return {};
 }
 

@@ -76,15 +76,16 @@ std::map<GroupId, uint32_t> wanted_voters(const State& state, const Config& conf
 }
 
 // What brings a group to so many voters. `planned` collects the choices, so that those of several groups spread.
-Result<std::vector<Task>> replica_changes(Config& planned, Group& group, uint32_t wanted) {
+Result<std::vector<Task>> replica_changes(Config& planned, const std::set<NodeId>& silent, Group& group,
+                                          uint32_t wanted) {
   std::vector<Task> tasks;
   std::set<NodeId> members = group.voters;
   members.insert(group.learners.begin(), group.learners.end());
   const size_t more = wanted > group.voters.size() ? wanted - group.voters.size() : 0;
-  const std::vector<NodeId> chosen = choose_nodes(planned, more, members);
+  const std::vector<NodeId> chosen = choose_nodes(planned, more, members, silent);
   if (chosen.size() < more) {
-    return refuse(ErrorCode::kPrecondition, "group {} wants {} more nodes, there are {}", group.id, more,
-                  chosen.size());
+    return refuse(ErrorCode::kPrecondition, "group {} wants {} more nodes, of those that are heard {} may have it",
+                  group.id, more, chosen.size());
   }
   for (const NodeId node : chosen) {
     tasks.emplace_back(ChangeReplica{.group = group.id, .add = node});
@@ -188,7 +189,8 @@ Status on(Turn& turn, const SetReplication& command) {
     FLUX_RETURN_IF_ERROR(turn.check_unplanned(fmt::format("group {}", id), [&](const Step& step) {
       return std::holds_alternative<ChangeReplica>(step.task) && step.touches(id);
     }));
-    FLUX_TRY(const std::vector<Task> changes, replica_changes(planned, planned.groups[id], wanted.at(id)));
+    FLUX_TRY(const std::vector<Task> changes,
+             replica_changes(planned, turn.state().silent, planned.groups[id], wanted.at(id)));
     tasks.insert(tasks.end(), changes.begin(), changes.end());
   }
   // Said again it makes up for a plan that was cancelled.

@@ -74,8 +74,9 @@ Status may_receive(const State& state, const Config& config, GroupId id, uint32_
   if (group->state == GroupState::kDraining) {
     return Status(ErrorCode::kPrecondition, fmt::format("group {} is being drained", id));
   }
-  if (!state.progress_of(id).has_quorum) {
-    return Status(ErrorCode::kPrecondition, fmt::format("group {} has no quorum", id));
+  if (!state.has_quorum(*group)) {
+    return Status(ErrorCode::kPrecondition,
+                  fmt::format("group {} has no quorum: too many of its nodes are silent", id));
   }
   if (group->voters.size() < replication) {
     return Status(ErrorCode::kPrecondition,

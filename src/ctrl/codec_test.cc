@@ -43,6 +43,7 @@ std::vector<Command> one_of_each() {
       {.body = Settled{.group = GroupId(2), .num = ConfigNum(6)}},
       {.body = ReportGroup{.group = GroupId(2), .entry = Index(8), .voters = {NodeId(1)}, .learners = {NodeId(2)}}},
       {.body = AnnounceNode{.record = node(7).record, .cores = 4}},
+      {.body = ReportSilent{{NodeId(2), NodeId(5)}}},
   };
 }
 
@@ -66,8 +67,9 @@ TEST(Codec, golden_commands) {
       "010010040108090a02046469736b",
       "0100110401",
       "0100120206",
-      "01001302080101010201",
+      "010013020801010102",
       "01001407026e37076e373a37333830000004",
+      "010015020205",
   };
   const std::vector<Command> commands = one_of_each();
   ASSERT_EQ(commands.size(), std::variant_size_v<CommandBody>);

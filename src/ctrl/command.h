@@ -162,14 +162,12 @@ struct Settled {
 };
 
 // What a group's members are. `entry`: where in the group's log the membership stands; older ones are refused.
-// quorum: whether it has one; without, its controller says so for it.
 struct ReportGroup {
   GroupId group;
   Index entry;
   std::set<NodeId> voters;
   std::set<NodeId> learners;
-  bool quorum = true;
-  static void fields(auto& self, auto& io) { io(self.group, self.entry, self.voters, self.learners, self.quorum); }
+  static void fields(auto& self, auto& io) { io(self.group, self.entry, self.voters, self.learners); }
 };
 
 // A node says where it is reached now and what it has.
@@ -179,10 +177,16 @@ struct AnnounceNode {
   static void fields(auto& self, auto& io) { io(self.record, self.cores); }
 };
 
+// Which nodes whoever leads the controller has not heard for a while; the others are heard. See State::silent.
+struct ReportSilent {
+  std::set<NodeId> nodes;
+  static void fields(auto& self, auto& io) { io(self.nodes); }
+};
+
 // The order is the format: new ones go to the end, none is ever taken out.
 using CommandBody = std::variant<Join, Leave, Move, Split, Merge, CreateKeyspace, DropKeyspace, AddNode, DrainNode,
                                  RemoveNode, ReplaceNode, SetReplication, Rebalance, SetBalance, ControlPlan,
-                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode>;
+                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode, ReportSilent>;
 
 struct Command {
   // The number of the configuration that the sender has looked at: refused if there is a newer one. 0: any.

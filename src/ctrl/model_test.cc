@@ -140,7 +140,7 @@ class Model {
   }
 
   CommandBody anything() {
-    switch (rng_.below(20)) {
+    switch (rng_.below(21)) {
       case 0:
         return Join{{{.id = any_group(),
                       .replicas = static_cast<uint32_t>(rng_.below(5)),
@@ -186,6 +186,8 @@ class Model {
         return Settled{.group = any_group(), .num = ConfigNum(rng_.below(a_.config().num.value() + 2))};
       case 18:
         return HandOver{.plan = any_plan(), .step = static_cast<uint32_t>(rng_.below(3))};
+      case 19:
+        return rng_.chance(0.3) ? ReportSilent{{any_node(), any_node()}} : ReportSilent{};
       default:
         return report();
     }
@@ -200,7 +202,7 @@ class Model {
   }
 
   CommandBody report() {
-    ReportGroup report{.group = any_group(), .entry = Index(rng_.below(20)), .quorum = rng_.chance(0.7)};
+    ReportGroup report{.group = any_group(), .entry = Index(rng_.below(20))};
     if (const Group* group = a_.config().group(report.group); group && group->alive()) {
       report.voters = group->voters, report.learners = group->learners;
       report.entry = a_.state().progress_of(report.group).entry + rng_.below(2);

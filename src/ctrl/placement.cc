@@ -79,7 +79,8 @@ std::vector<Relocation> hand_out(std::vector<Bin> bins, std::vector<Item> items)
   return moves;
 }
 
-std::vector<NodeId> choose_nodes(const Config& config, size_t count, const std::set<NodeId>& exclude) {
+std::vector<NodeId> choose_nodes(const Config& config, size_t count, const std::set<NodeId>& exclude,
+                                 const std::set<NodeId>& silent) {
   std::map<NodeId, uint64_t> replicas;
   for (const auto& [id, group] : config.groups) {
     for (const NodeId node : group.voters) ++replicas[node];
@@ -87,7 +88,8 @@ std::vector<NodeId> choose_nodes(const Config& config, size_t count, const std::
   }
   std::vector<const Node*> candidates;
   for (const auto& [id, node] : config.nodes) {
-    if (node.state == NodeState::kActive && !exclude.contains(id)) candidates.push_back(&node);
+    if (node.state != NodeState::kActive || exclude.contains(id) || silent.contains(id)) continue;
+    candidates.push_back(&node);
   }
   std::sort(candidates.begin(), candidates.end(), [&](const Node* a, const Node* b) {
     const uint64_t x = replicas[a->record.id], y = replicas[b->record.id];

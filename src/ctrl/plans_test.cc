@@ -108,16 +108,14 @@ TEST(Plans, M34_unreachable_destination) {
   const GroupId other = owner == GroupId(1) ? GroupId(2) : GroupId(1);
   const PlanId plan = controller.ok(Move{.shard = shard, .to = other, .pin = true}).plan;
   copy_until_ready(controller, plan, 0);
-  const auto report = [&](bool quorum) {
-    controller.ok(ReportGroup{.group = other, .voters = controller.config().group(other)->voters, .quorum = quorum});
-  };
-  report(false);
+  const std::set<NodeId> voters = controller.config().group(other)->voters;
+  controller.ok(ReportSilent{{voters.begin(), std::next(voters.begin(), 2)}});
   EXPECT_EQ(controller.refused(HandOver{.plan = plan}), ErrorCode::kPrecondition);
   controller.ok(ReportProgress{.plan = plan, .phase = StepPhase::kFailed, .reason = "connection refused"});
   EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kFailed);
   EXPECT_EQ(controller.state().plan(plan)->reason(), "connection refused");
   EXPECT_EQ(controller.config().place(shard).shard->group, owner);
-  report(true);
+  controller.ok(ReportSilent{{*voters.begin()}});
   controller.ok(ControlPlan{plan, PlanVerb::kResume});
   controller.run();
   EXPECT_EQ(controller.config().place(shard).shard->group, other);
@@ -227,6 +225,56 @@ TEST(Plans, a_replaced_node_is_removed_at_the_end) {
   EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kDone);
   EXPECT_EQ(controller.config().node(NodeId(1))->state, NodeState::kRemoved);
   for (const auto& [id, group] : controller.config().groups) EXPECT_TRUE(group.voters.contains(NodeId(7)));
+}
+
+TEST(Plans, who_is_silent_is_chosen_for_nothing_new) {
+  Controller controller = three_groups();  // on five nodes
+  EXPECT_EQ(controller.refused(ReportSilent{{NodeId(9)}}), ErrorCode::kNotFound);
+  controller.ok(ReportSilent{{NodeId(1), NodeId(2), NodeId(3)}});
+  EXPECT_EQ(controller.refused(Join{{{.id = kAnyGroup, .replicas = 3}}}), ErrorCode::kPrecondition);
+  const GroupId fresh = controller.ok(Join{{{.id = kAnyGroup, .replicas = 2}}}).group;
+  EXPECT_EQ(controller.config().group(fresh)->voters, (std::set<NodeId>{NodeId(4), NodeId(5)}));
+  EXPECT_EQ(controller.refused(SetReplication{"default", 5}), ErrorCode::kPrecondition);
+  controller.ok(ReportSilent{});
+  controller.ok(SetReplication{"default", 5});
+}
+
+TEST(Plans, a_node_that_goes_is_no_longer_silent) {
+  Controller controller = three_groups();
+  controller.ok(node(7));
+  controller.ok(ReportSilent{{NodeId(1), NodeId(7)}});
+  controller.ok(RemoveNode{NodeId(7)});
+  EXPECT_EQ(controller.state().silent, std::set<NodeId>{NodeId(1)});
+  controller.ok(node(8));
+  controller.ok(ReplaceNode{.node = NodeId(1), .by = NodeId(8)});
+  controller.run();
+  EXPECT_TRUE(controller.state().silent.empty());
+}
+
+// A founder may be dead: the group waits for it, and can be given up.
+TEST(Plans, a_group_that_has_not_begun_can_only_be_removed) {
+  Controller controller = three_groups();
+  const GroupId fresh = controller.ok(Join{{{.id = kAnyGroup, .voters = {NodeId(1), NodeId(2)}}}}).group;
+  EXPECT_EQ(controller.refused(DrainNode{NodeId(1)}), ErrorCode::kPrecondition);
+  controller.ok(Leave{{fresh}});
+  EXPECT_EQ(controller.config().group(fresh)->state, GroupState::kGone);
+  controller.ok(DrainNode{NodeId(1)});
+}
+
+TEST(Plans, a_step_says_what_it_waits_for) {
+  Controller controller = three_groups();
+  const ShardId shard = controller.config().keyspace("default")->shards[0].id;
+  const Group& from = *controller.config().group(controller.config().place(shard).shard->group);
+  const GroupId to = from.id == GroupId(1) ? GroupId(2) : GroupId(1);
+  const PlanId plan = controller.ok(Move{.shard = shard, .to = to}).plan;
+  const auto waits = [&] { return awaits(controller.state(), controller.state().plan(plan)->steps[0]); };
+  EXPECT_TRUE(waits().ok());
+  const std::set<NodeId> voters = controller.config().group(to)->voters;
+  controller.ok(ReportSilent{voters});
+  EXPECT_NE(waits().message().find("no quorum"), std::string::npos);
+  controller.ok(ReportGroup{.group = to, .entry = Index(4), .voters = {*voters.begin()}});
+  controller.ok(ReportSilent{});
+  EXPECT_NE(waits().message().find("has 1 voters, the keyspace wants 3"), std::string::npos);
 }
 
 TEST(Plans, a_cancelled_change_of_members_is_taken_back) {

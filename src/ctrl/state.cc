@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 namespace flux::ctrl {
 namespace {
 
@@ -66,6 +68,10 @@ Status check(const State& state) {
   for (const auto& [shard, group] : state.pins) {
     if (!owners.contains(shard) || !config.group(group)) return corrupt("a pin to what does not exist");
   }
+  for (const NodeId id : state.silent) {
+    const Node* node = config.node(id);
+    if (!node || node->state == NodeState::kRemoved) return corrupt("a silent node that does not exist");
+  }
   for (const auto& [id, keyspace] : config.keyspaces) {
     if (id > state.last_keyspace) return corrupt("an id that will be given again");
   }
@@ -84,6 +90,12 @@ const GroupProgress& State::progress_of(GroupId group) const {
   const auto found = progress.find(group);
   FLUX_CHECK(found != progress.end(), "group {}", group);
   return found->second;
+}
+
+bool State::has_quorum(const Group& group) const {
+  const auto heard =
+      std::count_if(group.voters.begin(), group.voters.end(), [&](NodeId id) { return !silent.contains(id); });
+  return static_cast<size_t>(heard) >= group.voters.size() / 2 + 1;
 }
 
 std::string encode_state(const State& state) { return to_bytes(state); }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -24,10 +25,9 @@ struct GroupProgress {
   ConfigNum changed;  // the newest configuration that gave it shards, took or cut some
   ConfigNum settled;  // the newest one in which it has said to be settled
   Index entry;        // where in its log the membership stands that the configuration shows
-  bool has_quorum = true;
 
   bool busy() const { return settled < changed; }
-  static void fields(auto& self, auto& io) { io(self.changed, self.settled, self.entry, self.has_quorum); }
+  static void fields(auto& self, auto& io) { io(self.changed, self.settled, self.entry); }
   bool operator==(const GroupProgress&) const = default;
 };
 
@@ -48,11 +48,14 @@ struct State {
   KeyspaceId last_keyspace;
   ShardId last_shard;
   PlanId last_plan;
+  std::set<NodeId> silent;  // not heard for a while: they are chosen for nothing new, and lose nothing
 
   const Config& config() const { return history.newest(); }
   const Plan* plan(PlanId id) const;
   // REQUIRES: the group is not gone.
   const GroupProgress& progress_of(GroupId group) const;
+  // Whether a quorum of the group's voters is heard.
+  bool has_quorum(const Group& group) const;
   // The active plan with a step that is not final and meets the condition; null if there is none.
   template <typename Condition>
   const Plan* planned(Condition condition) const {
@@ -71,7 +74,7 @@ struct State {
 
   static void fields(auto& self, auto& io) {
     io(self.history, self.progress, self.pins, self.plans, self.balance, self.last_keyspace, self.last_shard,
-       self.last_plan);
+       self.last_plan, self.silent);
   }
 };
 

@@ -26,6 +26,7 @@ class Turn {
 
   // What handlers may change directly: all but the history, and only once they can no longer refuse.
   State& state() { return state_; }
+  const State& state() const { return state_; }
   const Config& config() const { return draft_ ? *draft_ : state_.config(); }
   // The next configuration. Begun with the first call; a handler that refuses after it leaves no trace.
   Config& draft();
@@ -49,6 +50,9 @@ class Turn {
   PlanId begin(PlanKind kind, const std::vector<Task>& tasks, std::set<GroupId> groups = {}, NodeId node = kNobody);
   // To be called after a step has changed: ends the plan if nothing is left to do, with what its end brings about.
   void advance(Plan& plan);
+
+  // Nothing counts on the node any more, and it is forgotten but for its id.
+  void remove(NodeId node);
 
   // Makes the draft, if there is one, the newest configuration.
   void commit();
@@ -80,6 +84,7 @@ Status on(Turn& turn, const DropKeyspace& command);
 Status on(Turn& turn, const SetReplication& command);
 Status on(Turn& turn, const AddNode& command);
 Status on(Turn& turn, const AnnounceNode& command);
+Status on(Turn& turn, const ReportSilent& command);
 Status on(Turn& turn, const DrainNode& command);
 Status on(Turn& turn, const RemoveNode& command);
 Status on(Turn& turn, const ReplaceNode& command);

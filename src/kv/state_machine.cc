@@ -135,6 +135,8 @@ Status StateMachine::admit(const DecodedRequest& request) {
             return admit_key(each.destination);
           } else if constexpr (std::is_same_v<Each, api::DeleteRange>) {
             return admit_range(each.start, each.end);
+          } else if constexpr (std::is_same_v<Each, api::DeleteAll>) {
+            return admit_range({}, {});
           } else if constexpr (std::is_same_v<Each, api::ShardChange>) {
             if (request.commands.size() == 1) return Status();
             return Status(ErrorCode::kInvalidArgument, "a change of shards stands alone in its request");

@@ -68,6 +68,7 @@ class LoopAdminService final : public api::AdminService {
       }
       auto view = std::make_shared<api::ClusterView>(node::describe(newest ? *chart.config : *older, chart));
       if (!newest) return back(std::move(done), Result<api::ClusterView>(std::move(*view)));
+      add_waits(*view, controller.state());
       // What only those who have replicas know.
       loop_.post([this, view, done = std::move(done)]() mutable { measure(0, view, std::move(done)); });
     });

@@ -34,6 +34,7 @@ ChartPtr make_chart(const ctrl::State& state, Index at, const Chart& before) {
   chart->plans = state.plans;
   chart->pins = state.pins;
   chart->balance = state.balance;
+  chart->silent = state.silent;
   chart->actions = ctrl::next_actions(state, {});
   return chart;
 }

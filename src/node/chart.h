@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "client/routing_map.h"
@@ -20,6 +21,7 @@ struct Chart {
   std::map<ctrl::PlanId, ctrl::Plan> plans;
   std::map<ShardId, GroupId> pins;
   ctrl::BalanceMode balance = ctrl::BalanceMode::kOff;
+  std::set<NodeId> silent;            // whoever leads the controller has not heard them for a while
   std::vector<ctrl::Action> actions;  // what should be done now, by whoever leads the groups they concern
 
   // The step of an active plan that meets the condition, and its plan; nulls if there is none.

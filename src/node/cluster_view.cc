@@ -169,6 +169,7 @@ api::ClusterView describe(const ctrl::Config& config, const Chart& chart) {
   for (const auto& [id, node] : config.nodes) {
     api::NodeView& each = view.nodes.emplace_back();
     each = {.record = node.record, .state = spell(kNodeStates, node.state), .cores = node.cores};
+    each.silent = chart.silent.contains(id);
     for (const auto& [number, group] : config.groups) {
       each.replicas += group.has(id) ? 1U : 0U;
       each.leaders += group.leader == id ? 1U : 0U;
@@ -205,6 +206,18 @@ api::ClusterView describe(const ctrl::Config& config, const Chart& chart) {
     for (const auto& [id, plan] : chart.plans) view.plans.push_back(describe_plan(plan));
   }
   return view;
+}
+
+void add_waits(api::ClusterView& view, const ctrl::State& state) {
+  for (api::PlanView& each : view.plans) {
+    const ctrl::Plan* plan = state.plan(ctrl::PlanId(each.id));
+    if (plan == nullptr || !plan->active() || plan->steps.size() != each.steps.size()) continue;
+    for (size_t at = 0; at < plan->steps.size(); ++at) {
+      if (plan->steps[at].final()) continue;
+      const Status waits = ctrl::awaits(state, plan->steps[at]);
+      if (!waits.ok()) each.steps[at].reason = "waits: " + waits.message();
+    }
+  }
 }
 
 }  // namespace flux::node

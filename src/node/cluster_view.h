@@ -14,4 +14,7 @@ api::ClusterReply to_reply(ctrl::Outcome outcome);
 // A configuration as it is shown. Of the chart's own the plans too, and how far the groups are.
 api::ClusterView describe(const ctrl::Config& config, const Chart& chart);
 
+// Says of each step that is not done what it waits for, as far as the controller knows.
+void add_waits(api::ClusterView& view, const ctrl::State& state);
+
 }  // namespace flux::node

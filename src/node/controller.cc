@@ -16,17 +16,21 @@ constexpr Micros kRest = Millis(300);
 // The controller's voters; all other nodes learn. More would make its decisions slower, not safer.
 constexpr size_t kVotersMax = 7;
 
+// Election timeouts after which a node that is not heard counts as silent.
+constexpr int kSilentAfter = 5;
+
 bool takes_part(const ctrl::Node& node) { return node.state != ctrl::NodeState::kRemoved; }
 bool stays(const ctrl::Node& node) { return node.state == ctrl::NodeState::kActive; }
 
 }  // namespace
 
-bool can_do_without(const Group& group, NodeId gone, MonoTime now) {
-  const raft::Membership& membership = group.core().membership();
+bool can_do_without(const Group& group, NodeId gone, MonoTime now, NodeId joins) {
+  raft::NodeSet left = group.core().membership().voters;
+  if (joins != kNobody) left.insert(joins);
   const std::vector<raft::PeerStatus> peers = group.core().peers(now);
   size_t voters = 0;
   size_t heard = 0;
-  for (const NodeId voter : membership.voters) {
+  for (const NodeId voter : left) {
     if (voter == gone) continue;
     ++voters;
     const bool active = voter == group.core().id() || std::any_of(peers.begin(), peers.end(), [&](const auto& peer) {
@@ -59,7 +63,18 @@ void Controller::start() {
 void Controller::look() {
   timer_ = loop_.call_after(kLook, [this] { look(); });
   announce();
+  listen();
   lead();
+}
+
+// Keeps who was heard when, as long as we lead.
+void Controller::listen() {
+  if (!group_.halt_reason().ok() || !group_.leads()) return heard_.clear();
+  const MonoTime now = loop_.now();
+  for (const raft::PeerStatus& peer : group_.core().peers(now)) {
+    const auto [since, fresh] = heard_.emplace(peer.id, now);
+    if (!fresh && peer.recently_active) since->second = now;
+  }
 }
 
 void Controller::on_changed() {
@@ -125,6 +140,13 @@ void Controller::lead() {
 
 std::optional<ctrl::CommandBody> Controller::next_command() const {
   if (auto command = found()) return command;
+  ctrl::ReportSilent silent;
+  for (const auto& [id, node] : chart_->config->nodes) {
+    const auto heard = heard_.find(id);
+    if (!takes_part(node) || heard == heard_.end()) continue;
+    if (loop_.now() >= heard->second + kSilentAfter * options_.election_timeout_max) silent.nodes.insert(id);
+  }
+  if (silent.nodes != chart_->silent) return silent;
   for (const ctrl::Action& action : chart_->actions) {
     if (const auto* over = std::get_if<ctrl::ProposeHandOver>(&action)) {
       return ctrl::HandOver{.plan = over->plan, .step = over->step};

@@ -52,6 +52,7 @@ class Controller {
   void lead();
   std::optional<ctrl::CommandBody> next_command() const;
   std::optional<ctrl::CommandBody> found() const;
+  void listen();
   std::optional<raft::ConfigStep> next_member_change() const;
   void change_members();
 
@@ -68,11 +69,13 @@ class Controller {
   bool quiet_ = false;
   MonoTime rest_until_;                 // after a refusal
   std::map<NodeId, MonoTime> leaving_;  // members that are to be removed, and since when
+  std::map<NodeId, MonoTime> heard_;    // as leader: when each node was heard last, or expected to be from then on
   env::TimerId timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
-// Whether a group can decide without one of its voters, as far as its leader has heard of the others lately.
-bool can_do_without(const Group& group, NodeId voter, MonoTime now);
+// Whether a group can decide without one of its voters, as far as its leader has heard of the others lately. `joins`
+// becomes a voter as the other goes; kNobody if nobody does.
+bool can_do_without(const Group& group, NodeId voter, MonoTime now, NodeId joins = kNobody);
 
 }  // namespace flux::node

@@ -16,6 +16,20 @@ constexpr Micros kRest = Millis(200);
 // How often leadership may be handed to who should have it: moving it costs a short pause of writes.
 constexpr Micros kTransferPause = Millis(5'000);
 
+std::string_view name_of(raft::ConfigStepKind kind) {
+  switch (kind) {
+    case raft::ConfigStepKind::kAddVoter:
+      return "adds";
+    case raft::ConfigStepKind::kAddLearner:
+      return "adds as a learner";
+    case raft::ConfigStepKind::kRemove:
+      return "removes";
+    case raft::ConfigStepKind::kPromote:
+      return "promotes";
+  }
+  return "changes";
+}
+
 }  // namespace
 
 Steward::Steward(Worker& worker, Group& group)
@@ -162,7 +176,7 @@ void Steward::change_members() {
     if (node == nullptr || node->state != ctrl::NodeState::kRemoved || member == core.id()) continue;
     if (core.membership().is_voter(member) && !can_do_without(group_, member, worker_.loop().now())) continue;
     FLUX_PROBE("a group has a member that is no node any more");
-    return change({.kind = Kind::kRemove, .node = member});
+    return change({{.kind = Kind::kRemove, .node = member}});
   }
   for (const ctrl::Action& action : worker_.chart()->actions) {
     if (const auto* undo = std::get_if<ctrl::UndoMembers>(&action); undo && undo->change.group == group_.id()) {
@@ -170,31 +184,48 @@ void Steward::change_members() {
     }
     const auto* wanted = std::get_if<ctrl::ChangeMembers>(&action);
     if (wanted == nullptr || wanted->change.group != group_.id()) continue;
-    const raft::Membership& membership = core.membership();
-    const NodeId add = wanted->change.add;
-    const NodeId remove = wanted->change.remove;
-    if (add != kNobody && !membership.is_voter(add)) {
-      if (membership.promote_when_ready.contains(add)) return;  // it catches up
-      began(wanted->plan, wanted->step);
-      return change({.kind = Kind::kAddVoter, .node = add});
-    }
-    if (remove == kNobody || !membership.contains(remove)) return;  // report_members() tells
-    if (remove == core.id()) {                                      // whoever leads next removes us
-      changing_ = true;
-      return group_.transfer(kNobody, [this, alive = alive_](const Status&) {
-        if (*alive) changing_ = false;
-      });
-    }
-    if (membership.is_voter(remove) && !can_do_without(group_, remove, worker_.loop().now())) return;
-    began(wanted->plan, wanted->step);
-    return change({.kind = Kind::kRemove, .node = remove});
+    return change_replica(*wanted);
   }
+}
+
+// A voter that goes and one that comes change places in one joint change: a group of three never needs three of four,
+// so that it stands the same losses all the while. Who comes learns first.
+void Steward::change_replica(const ctrl::ChangeMembers& wanted) {
+  using Kind = raft::ConfigStepKind;
+  const raft::Core& core = group_.core();
+  const raft::Membership& membership = core.membership();
+  const MonoTime now = worker_.loop().now();
+  const NodeId add = wanted.change.add;
+  const NodeId remove = wanted.change.remove;
+  const bool joins = add != kNobody && !membership.is_voter(add);
+  const bool swaps = joins && remove != kNobody && membership.is_voter(remove);
+  if (joins && membership.promote_when_ready.contains(add)) return;  // it catches up
+  if (joins && !(swaps && membership.contains(add))) {
+    began(wanted.plan, wanted.step);
+    return change({{.kind = swaps ? Kind::kAddLearner : Kind::kAddVoter, .node = add}});
+  }
+  if (remove == kNobody || !membership.contains(remove)) return;  // report_members() tells
+  if (swaps && !core.ready_to_promote(add, now).ok()) return;     // it catches up
+  if (remove == core.id()) {                                      // whoever leads next removes us
+    changing_ = true;
+    return group_.transfer(kNobody, [this, alive = alive_](const Status&) {
+      if (*alive) changing_ = false;
+    });
+  }
+  if (membership.is_voter(remove) && !can_do_without(group_, remove, now, swaps ? add : kNobody)) return;
+  began(wanted.plan, wanted.step);
+  if (swaps) return change({{.kind = Kind::kPromote, .node = add}, {.kind = Kind::kRemove, .node = remove}});
+  change({{.kind = Kind::kRemove, .node = remove}});
 }
 
 void Steward::undo_members(const ctrl::UndoMembers& action) {
   const NodeId added = action.change.add;
-  if (added != kNobody && group_.core().membership().contains(added)) {
-    return change({.kind = raft::ConfigStepKind::kRemove, .node = added});
+  const NodeId removed = action.change.remove;
+  const raft::Membership& membership = group_.core().membership();
+  // They have changed places already: it is done, which report_members() tells.
+  if (removed != kNobody && !membership.contains(removed) && membership.is_voter(added)) return;
+  if (added != kNobody && membership.contains(added)) {
+    return change({{.kind = raft::ConfigStepKind::kRemove, .node = added}});
   }
   tell(ctrl::ReportProgress{.plan = action.plan, .step = action.step, .phase = ctrl::StepPhase::kUndone});
 }
@@ -203,11 +234,12 @@ void Steward::began(ctrl::PlanId plan, uint32_t step) {
   tell(ctrl::ReportProgress{.plan = plan, .step = step, .phase = ctrl::StepPhase::kCopying});
 }
 
-void Steward::change(raft::ConfigStep step) {
+void Steward::change(std::vector<raft::ConfigStep> steps) {
   changing_ = true;
-  log::info("group {}: {} node {}", group_.id(), step.kind == raft::ConfigStepKind::kRemove ? "removes" : "adds",
-            step.node);
-  group_.change_config({.steps = {step}, .context = {}}, [this, alive = alive_](const Status& status) {
+  for (const raft::ConfigStep& step : steps) {
+    log::info("group {}: {} node {}", group_.id(), name_of(step.kind), step.node);
+  }
+  group_.change_config({.steps = std::move(steps), .context = {}}, [this, alive = alive_](const Status& status) {
     if (!*alive) return;
     changing_ = false;
     if (!status.ok()) log::info("group {}: a change of members was refused: {}", group_.id(), status.to_string());

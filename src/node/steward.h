@@ -48,7 +48,8 @@ class Steward {
   void change_members();
   void undo_members(const ctrl::UndoMembers& action);
   void began(ctrl::PlanId plan, uint32_t step);
-  void change(raft::ConfigStep step);
+  void change_replica(const ctrl::ChangeMembers& wanted);
+  void change(std::vector<raft::ConfigStep> steps);
   void lead_where_wanted(const ctrl::Group& known);
 
   Worker& worker_;

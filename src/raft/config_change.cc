@@ -12,7 +12,7 @@ void Core::on_config_proposed(ConfigProposed&& proposed) {
     FLUX_TRY(Membership next, apply_change(membership(), proposed.change, joining_since()));
     for (const ConfigStep& step : proposed.change.steps) {
       const bool promotes = step.kind == ConfigStepKind::kPromote && membership().is_learner(step.node);
-      if (promotes) FLUX_RETURN_IF_ERROR(ready_to_promote(step.node));
+      if (promotes) FLUX_RETURN_IF_ERROR(ready_to_promote(step.node, now_));
     }
     return next;
   };
@@ -36,9 +36,11 @@ Status Core::config_change_allowed() const {
 }
 
 // A voter that must first copy the log would count against the quorum all that time (dissertation, section 4.2.1).
-Status Core::ready_to_promote(NodeId node) const {
-  const Progress& peer = progress_.at(node);
-  if (!peer.answered || now_ - peer.heard >= options_.election_timeout_max) {
+Status Core::ready_to_promote(NodeId node, MonoTime now) const {
+  const auto found = progress_.find(node);
+  if (found == progress_.end()) return {ErrorCode::kPrecondition, fmt::format("no learner {} is known here", node)};
+  const Progress& peer = found->second;
+  if (!peer.answered || now - peer.heard >= options_.election_timeout_max) {
     return {ErrorCode::kPrecondition, fmt::format("learner {} is not heard", node)};
   }
   if (peer.state != ProgressState::kReplicate || peer.match + options_.learner_promote_lag < log_.last().index) {
@@ -120,7 +122,7 @@ void Core::promote_ready_learners() {
   if (membership().promote_when_ready.empty() || !config_change_allowed().ok()) return;
   ConfigChange change;
   for (const NodeId node : membership().promote_when_ready) {
-    if (ready_to_promote(node).ok()) change.steps.push_back({.kind = ConfigStepKind::kPromote, .node = node});
+    if (ready_to_promote(node, now_).ok()) change.steps.push_back({.kind = ConfigStepKind::kPromote, .node = node});
   }
   if (change.steps.empty()) return;
   const Result<Membership> next = apply_change(membership(), change, joining_since());

@@ -125,6 +125,8 @@ class Core {
   NodeId transfer_target() const { return transfer_ ? transfer_->target : kNobody; }
   // As leader, all peers but itself, ascending; empty otherwise.
   std::vector<PeerStatus> peers(MonoTime now) const;
+  // As leader: OK if `learner` has so much of the log, and was heard so lately, that it may be promoted.
+  Status ready_to_promote(NodeId learner, MonoTime now) const;
   const Counters& counters() const { return counters_; }
   bool failed() const { return failed_; }
 
@@ -227,7 +229,6 @@ class Core {
   // config_change.cc
   void on_config_proposed(ConfigProposed&& proposed);
   Status config_change_allowed() const;
-  Status ready_to_promote(NodeId node) const;
   Index joining_since() const;
   EntryId append_config(Membership next, std::string_view context);
   void push_config(Index index, Membership membership);

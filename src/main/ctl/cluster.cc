@@ -26,9 +26,10 @@ Rows node_rows(const json::object& view) {
   for (const json::value& each : list(view, "nodes")) {
     const json::object& node = each.as_object();
     if (text(node, "state") == "removed") continue;
-    rows.push_back({text(node, "id"), text(node, "name"), text(node, "state"), text(node, "peer_address"),
-                    text(node, "resp_address"), text(node, "http_address"), text(node, "cores"), text(node, "replicas"),
-                    text(node, "leaders")});
+    const bool silent = node.at("silent").as_bool();
+    rows.push_back({text(node, "id"), text(node, "name"), text(node, "state") + (silent ? ", silent" : ""),
+                    text(node, "peer_address"), text(node, "resp_address"), text(node, "http_address"),
+                    text(node, "cores"), text(node, "replicas"), text(node, "leaders")});
   }
   return rows;
 }

@@ -236,6 +236,7 @@ TEST(ClusterJson, shows_every_part) {
       "resp_address": "h:2",
       "http_address": "",
       "state": "active",
+      "silent": false,
       "cores": 4,
       "replicas": 2,
       "leaders": 1
