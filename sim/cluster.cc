@@ -43,7 +43,7 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.4)) node.snapshot_chunk_bytes = rng.between(256, 4096);
   if (rng.chance(0.1)) node.snapshot_log_bytes = rng.between(200, 2'000);
   node.shard_chunk_bytes = rng.chance(0.5) ? rng.between(100, 6'000) : rng.between(60, 300);
-  if (rng.chance(0.2)) node.move_bytes_per_second = rng.between(500, 20'000);
+  if (rng.chance(0.2)) node.move_bytes_per_second = rng.between(4'000, 40'000);
   node.check_invariants = true;
   knobs.drift_ppm_max = node.clock_drift_ppm_max;
   knobs.chop = rng.chance(0.5) ? 0 : 0.1 * rng.unit();
@@ -63,6 +63,10 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.4)) node.limits.feed_records_max = rng.between(10, 60);
   if (rng.chance(0.4)) node.limits.control_log_bytes_max = rng.between(0, 3'000);
   if (rng.chance(0.4)) node.shard_erase_keys = static_cast<uint32_t>(rng.between(1, 4));
+  node.measure_interval = micros(200'000, 2'000'000);
+  node.split_bytes = rng.between(1'000, 20'000);
+  node.split_operations = rng.between(20, 200);
+  node.balance_cost_min = rng.between(5, 50);
   return knobs;
 }
 

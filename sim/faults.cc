@@ -453,7 +453,7 @@ bool Faults::reshape(size_t through, Rng& rng) {
   }
   if (groups.empty()) return false;
   const GroupId group = groups[rng.below(groups.size())];
-  switch (rng.below(10)) {
+  switch (rng.below(11)) {
     case 0:
       // Nobody founds a group on a host whose disk is bad.
       if (groups.size() >= 5 || operator_.busy()) return false;
@@ -486,7 +486,8 @@ bool Faults::reshape(size_t through, Rng& rng) {
                                                               : "resume"});
       return true;
     case 5:
-      ask(through, api::SetBalance{rng.chance(0.5) ? "shards" : "off"});
+    case 6:
+      ask(through, api::SetBalance{rng.chance(0.6) ? "load" : rng.chance(0.5) ? "shards" : "off"});
       return true;
     default:
       world_.say("shard {} is to move from group {} to {}", shard.id, shard.group, group);

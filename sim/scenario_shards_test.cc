@@ -467,5 +467,40 @@ TEST(ScenarioShards, a_copy_keeps_to_its_rate) {
   EXPECT_LT(clients.slowest(), Millis(500));
 }
 
+// All of the load is on one shard: it is cut in two where its load is halved, and the halves go to different groups.
+TEST(ScenarioShards, a_busy_shard_is_split_and_its_load_spread) {
+  Nodes nodes(120, 3, [](size_t, node::NodeOptions& options) {
+    options.groups = 2;
+    options.replication = 3;
+    options.shards = 2;
+    options.measure_interval = Millis(300);
+    options.split_operations = 50;
+    options.balance_cost_min = 20;
+  });
+  balance(nodes, "load");
+  const ShardId busy = shards_of(nodes, 0, kOne).front();
+  std::map<std::string, std::string> written;
+  for (int i = 0; written.size() < 40; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    if (nodes.chart(0)->routes->group_of(key) == kOne) written[key] = "";
+  }
+  const auto spread = [&] {
+    std::map<GroupId, int> keys;
+    for (const auto& [key, value] : written) ++keys[nodes.chart(0)->routes->group_of(key)];
+    return keys[kOne] >= 5 && keys[kTwo] >= 5;
+  };
+  for (int i = 0; !spread() && i < 300; ++i) {
+    for (auto& [key, value] : written) {
+      value = std::to_string(i);
+      ASSERT_TRUE(nodes.put(0, key, value).ok());
+    }
+  }
+  EXPECT_TRUE(spread());
+  wait_quiet(nodes);
+  EXPECT_GT(keyspace(nodes, 0).shards.size(), 2u);
+  EXPECT_EQ(keyspace(nodes, 0).shards.front().id, busy) << "the left half keeps its name";
+  for (const auto& [key, value] : written) EXPECT_EQ(nodes.get(1, key).value, value);
+}
+
 }  // namespace
 }  // namespace flux::sim

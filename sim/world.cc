@@ -89,9 +89,13 @@ void SimLoop::end_turn() {
   }
 }
 
+constexpr Micros kBacklogMax = Millis(2'000);
+
 void SimExecutor::submit(env::Loop& reply_to, env::Task write, env::Task sync, env::Task done) {
-  const auto draw = [this](Micros max) {
-    return Micros(static_cast<int64_t>(world_.rng().between(1, static_cast<uint64_t>(max.count()))) * factor_);
+  // What waits is not slowed down: otherwise a disk would be slow for long after the fault has ended.
+  const int64_t factor = free_at_ > world_.now() + kBacklogMax ? 1 : factor_;
+  const auto draw = [&](Micros max) {
+    return Micros(static_cast<int64_t>(world_.rng().between(1, static_cast<uint64_t>(max.count()))) * factor);
   };
   const MonoTime written = std::max(free_at_, world_.now()) + draw(write_max_);
   const MonoTime synced = written + draw(sync_max_);

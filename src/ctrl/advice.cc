@@ -45,6 +45,16 @@ class Adviser {
            !state_.planned([&](const Step& step) { return step.moves(shard.id); });
   }
 
+  // Where it will be once the plans there are have come to their end.
+  GroupId destination(const Shard& shard) const {
+    GroupId group = shard.group;
+    state_.planned([&](const Step& step) {
+      if (step.moves(shard.id)) group = std::get<MoveShard>(step.task).to;
+      return false;
+    });
+    return group;
+  }
+
   void propose(CommandBody body) {
     if (commands_.size() < options_.commands_max) commands_.push_back({.expected = {}, .body = std::move(body)});
   }
@@ -69,6 +79,9 @@ class Adviser {
     const ShardReport* a = report(left.id);
     const ShardReport* b = report(right.id);
     if (!a || !b || left.group != right.group || !is_free(left) || !is_free(right)) return;
+    const auto kept = std::count_if(keyspace.shards.begin(), keyspace.shards.end(),
+                                    [&](const Shard& shard) { return shard.group == left.group; });
+    if (static_cast<size_t>(kept) <= options_.group_shards_min) return;
     if (state_.pins.contains(left.id) != state_.pins.contains(right.id)) return;
     if (a->bytes + b->bytes > options_.merge_bytes) return;
     if (a->operations_per_second + b->operations_per_second > options_.merge_operations) return;
@@ -81,7 +94,9 @@ class Adviser {
   void move_within(const Keyspace& keyspace) {
     std::map<GroupId, uint64_t> loads;
     for (const Shard& shard : keyspace.shards) {
-      if (const ShardReport* load = report(shard.id)) loads[shard.group] += cost(*load);
+      const ShardReport* load = report(shard.id);
+      if (!load) return;
+      loads[destination(shard)] += cost(*load);
     }
     std::vector<Bin> bins;
     uint64_t load_sum = 0, weight_sum = 0;
@@ -93,8 +108,9 @@ class Adviser {
       return static_cast<double>(bin.load) * static_cast<double>(weight_sum) * 100 >
              static_cast<double>(load_sum) * static_cast<double>(bin.weight) * (100 + percent);
     };
-    if (std::none_of(bins.begin(), bins.end(),
-                     [&](const Bin& bin) { return is_over(bin, options_.unbalanced_percent); })) {
+    if (std::none_of(bins.begin(), bins.end(), [&](const Bin& bin) {
+          return bin.load >= options_.cost_min && is_over(bin, options_.unbalanced_percent);
+        })) {
       return;
     }
     std::vector<Item> items;
@@ -113,6 +129,7 @@ class Adviser {
       if (!is_over(*from, options_.balanced_percent)) continue;
       from->load -= sizes[each.shard];
       bin_of(each.to)->load += sizes[each.shard];
+      touched_.insert(each.shard);
       propose(Move{.shard = each.shard, .to = each.to});
     }
   }
@@ -135,8 +152,9 @@ std::vector<Command> advise(const State& state, const std::map<ShardId, ShardRep
   FLUX_CHECK(options.merge_operations <= options.split_operations / 2);
   FLUX_CHECK(options.balanced_percent <= options.unbalanced_percent);
   Adviser adviser(state, reports, options);
-  adviser.splits_and_merges();
+  // Moves first: each split makes a new configuration, after which everything is measured anew.
   adviser.moves();
+  adviser.splits_and_merges();
   return adviser.take();
 }
 

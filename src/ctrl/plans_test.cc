@@ -348,7 +348,7 @@ TEST(Advice, is_given_only_when_the_balance_is_by_load) {
   ++reports[hot].middle[1];
   const std::vector<Command> advice = advise(controller.state(), reports, {});
   ASSERT_FALSE(advice.empty());
-  EXPECT_EQ(std::get<Split>(advice[0].body).shard, hot);
+  EXPECT_EQ(std::get<Split>(advice.back().body).shard, hot);
   for (const Command& command : advice) controller.ok(command.body);
 }
 
@@ -386,7 +386,25 @@ TEST(Advice, merges_small_neighbours_of_one_group) {
     for (const Command& command : advise(controller.state(), reports, {})) controller.ok(command.body);
     controller.run();
   }
-  EXPECT_EQ(controller.config().keyspace("default")->shards.size(), 1U);
+  EXPECT_EQ(controller.config().keyspace("default")->shards.size(), AdviceOptions().group_shards_min);
+}
+
+TEST(Advice, counts_what_is_planned_as_done_and_moves_nothing_unmeasured) {
+  Controller controller = three_groups();
+  controller.ok(SetBalance{BalanceMode::kLoad});
+  std::map<ShardId, ShardReport> reports;
+  const auto& shards = controller.config().keyspace("default")->shards;
+  for (const Shard& shard : shards) {
+    reports[shard.id] = {.bytes = 2_GiB, .operations_per_second = shard.group == GroupId(1) ? 40'000U : 0U};
+  }
+  auto partly = reports;
+  partly.erase(shards[0].id);
+  EXPECT_TRUE(advise(controller.state(), partly, {}).empty());
+  EXPECT_TRUE(advise(controller.state(), reports, {.cost_min = 1'000'000'000}).empty());
+  const std::vector<Command> moves = advise(controller.state(), reports, {});
+  ASSERT_FALSE(moves.empty());
+  for (const Command& command : moves) controller.ok(command.body);
+  EXPECT_TRUE(advise(controller.state(), reports, {}).empty());
 }
 
 }  // namespace

@@ -15,6 +15,11 @@ using engine::Family;
 
 constexpr uint8_t kChanged = 1;
 
+// One key of so many operations is kept, so many keys, so much of each: enough to tell halves from each other.
+constexpr uint64_t kSampleEvery = 16;
+constexpr size_t kSampleKeys = 64;
+constexpr size_t kSampleKeyBytes = 64;
+
 std::string shard_key(ShardId shard) {
   std::string key(kShardPrefix);
   append_u64_ordered(key, shard.value());
@@ -168,8 +173,28 @@ bool Shards::serves(std::string_view low, std::string_view high) const {
 bool Shards::use(std::string_view encoded_key) {
   const ShardInfo* const info = at(encoded_key);
   if (info == nullptr || !info->served()) return false;
-  ++table_[static_cast<size_t>(info - table_.data())].operations;
+  const uint64_t operations = ++table_[static_cast<size_t>(info - table_.data())].operations;
+  if (operations % kSampleEvery == 0) sample(info->shard, encoded_key);
   return true;
+}
+
+void Shards::sample(ShardId shard, std::string_view encoded_key) {
+  if (samples_.size() > table_.size()) {
+    std::erase_if(samples_, [&](const auto& each) { return find(each.first) == nullptr; });
+  }
+  Sample& sample = samples_[shard];
+  if (sample.keys.size() < kSampleKeys) sample.keys.emplace_back();
+  sample.keys[sample.next % kSampleKeys] = encoded_key.substr(0, kSampleKeyBytes);
+  ++sample.next;
+}
+
+std::string Shards::busy_middle(ShardId shard) const {
+  const auto found = samples_.find(shard);
+  if (found == samples_.end() || found->second.keys.size() < kSampleKeys) return {};
+  std::vector<std::string> keys = found->second.keys;
+  const auto middle = keys.begin() + kSampleKeys / 2;
+  std::nth_element(keys.begin(), middle, keys.end());
+  return *middle;
 }
 
 bool Shards::settled() const {

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -78,6 +79,9 @@ class Shards {
   bool serves(std::string_view low, std::string_view high) const;
   // The same, and counts an operation.
   bool use(std::string_view encoded_key);
+  // A key that halves what is used of the shard, from a sample of its last operations; empty: none is known. Where it
+  // cuts off nothing, few keys bear all of the load.
+  std::string busy_middle(ShardId shard) const;
   bool settled() const;
   bool take_changed() { return std::exchange(changed_, false); }
 
@@ -106,6 +110,13 @@ class Shards {
   const size_t feed_records_max_;
   ConfigNum config_num_;
   std::vector<ShardInfo> table_;
+  // Keys of operations, one of every kSampleEvery; the oldest makes room. Not replicated.
+  struct Sample {
+    std::vector<std::string> keys;
+    size_t next = 0;
+  };
+  void sample(ShardId shard, std::string_view encoded_key);
+  std::map<ShardId, Sample> samples_;
   size_t feeds_ = 0;  // how many are on
   bool changed_ = false;
 };

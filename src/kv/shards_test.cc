@@ -184,6 +184,24 @@ TEST_F(ShardsTest, M18_unaffected_shards) {
   EXPECT_GT(group.info(1)->operations, 5u);
 }
 
+// Where a shard is busy is known from its last operations, reads and writes alike.
+TEST_F(ShardsTest, the_middle_of_a_load_is_where_the_operations_are) {
+  EXPECT_EQ(group.machine().busy_middle(ShardId(1)), "") << "nothing is known yet";
+  std::vector<std::string> keys;
+  for (uint64_t i = 0; i < 200; ++i) keys.push_back(low_key(i));
+  std::sort(keys.begin(), keys.end(),
+            [](const auto& a, const auto& b) { return api::encoded_key(a) < api::encoded_key(b); });
+  // Nine of ten operations are among the last tenth of the keys.
+  for (uint64_t i = 0; i < 4'000; ++i) group.set(keys[i % 10 == 0 ? i * 7 % keys.size() : 180 + i % 20], "v");
+  const std::string middle = group.machine().busy_middle(ShardId(1));
+  EXPECT_GE(middle, api::encoded_key(keys[180]));
+  EXPECT_LE(middle, api::encoded_key(keys[199]));
+  EXPECT_EQ(group.machine().busy_middle(ShardId(2)), "");
+  // What was busy long ago is forgotten.
+  for (uint64_t i = 0; i < 4'000; ++i) EXPECT_NE(group.get(keys[i % 20]), "(elsewhere)");
+  EXPECT_LE(group.machine().busy_middle(ShardId(1)), api::encoded_key(keys[20]));
+}
+
 // M10, M11: a giver deletes only what was given with the configuration named, and says so again to whoever asks again.
 TEST_F(ShardsTest, M11_gc_dup_reordered) {
   for (uint64_t i = 0; i < 20; ++i) group.set(high_key(i), "v", {.kind = api::Expiry::Kind::kIn, .millis = 9'000'000});

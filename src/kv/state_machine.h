@@ -85,6 +85,7 @@ class StateMachine {
   ConfigNum config_num() const { return shards_.config_num(); }
   // By start; their ranges do not overlap. Valid until the next apply() or load().
   std::span<const ShardInfo> shards() const { return shards_.all(); }
+  std::string busy_middle(ShardId shard) const { return shards_.busy_middle(shard); }
   bool serves(std::string_view encoded_key) const { return !sharded() || shards_.serves(encoded_key); }
   // All of [low, high); an empty `high` is no bound.
   bool serves(std::string_view low, std::string_view high) const { return !sharded() || shards_.serves(low, high); }

@@ -107,6 +107,8 @@ std::vector<Setting> server_settings() {
       {"wal-segment-bytes", "SIZE", "Size of a log file", "64MiB"},
       {"rocksdb-cache", "SIZE", "RocksDB block cache", "256MiB"},
       {"move-rate", "SIZE", "Bytes a second that a node takes in of shards which move to it; 0 is no limit", "64MiB"},
+      {"split-size", "SIZE", "'fluxctl balance load': how large a shard becomes before it is split in two", "10GiB"},
+      {"split-rate", "N", "'fluxctl balance load': operations a second from which on a shard is split in two", "50000"},
       {"log-level", "debug|info|warn|error", "What is logged, to standard error", "info"},
       {"log-format", "text|json", "How it is logged", "text"},
       {"config", "FILE", "YAML file with any of these settings, like 'data-dir: /var/lib/fluxkv'", ""},
@@ -186,6 +188,9 @@ Result<ServerOptions> server_options(const Settings& settings) {
         "--wal-segment-bytes is not a multiple of 4KiB from 64MiB to 4GiB (a segment must hold the largest entry)");
   }
   FLUX_TRY(node.move_bytes_per_second, settings.bytes("move-rate"));
+  FLUX_TRY(node.split_bytes, settings.bytes("split-size"));
+  if (node.split_bytes < 1_MiB) return Status(ErrorCode::kInvalidArgument, "--split-size is less than 1MiB");
+  FLUX_TRY(node.split_operations, settings.number("split-rate", 50, 1'000'000'000));
   FLUX_TRY(node.rocksdb_cache_bytes, settings.bytes("rocksdb-cache"));
   const Result<log::Level> level = log::parse_level(settings.get("log-level"));
   if (!level.ok()) return level.status().with("--log-level");

@@ -137,10 +137,6 @@ Result<ctrl::Command> to_command(const api::ClusterChange& change, const Chart& 
           [](const api::Rebalance&) -> Body { return ctrl::CommandBody(ctrl::Rebalance{}); },
           [](const api::SetBalance& c) -> Body {
             FLUX_TRY(const ctrl::BalanceMode mode, parse(kModes, "mode of balance", c.mode));
-            if (mode == ctrl::BalanceMode::kLoad) {
-              return Status(ErrorCode::kUnsupported,
-                            "this version gathers no loads to balance by; 'shards' evens out their number");
-            }
             return ctrl::CommandBody(ctrl::SetBalance{mode});
           },
           [](const api::ControlPlan& c) -> Body {

@@ -16,6 +16,8 @@ constexpr Micros kRest = Millis(300);
 // The controller's voters; all other nodes learn. More would make its decisions slower, not safer.
 constexpr size_t kVotersMax = 7;
 
+// Measurements of a new configuration before anything is balanced by them.
+constexpr int kMeasuresAwaited = 3;
 // Election timeouts after which a node that is not heard counts as silent.
 constexpr int kSilentAfter = 5;
 
@@ -79,9 +81,15 @@ void Controller::listen() {
 
 void Controller::on_changed() {
   if (machine_.take_changed()) {
+    const ConfigNum before = chart_->config->num;
     chart_ = make_chart(machine_.state(), group_.state_machine().applied().index, *chart_);
     published_(chart_);
     rest_until_ = MonoTime();
+    if (chart_->config->num != before) {
+      loads_.clear();
+      advice_.clear();
+      advice_not_before_ = loop_.now() + kMeasuresAwaited * options_.measure_interval;
+    }
   }
   announce();
   lead();
@@ -134,11 +142,12 @@ void Controller::lead() {
     submitting_ = false;
     if (outcome.status.ok()) return;  // the chart that follows says what is next
     log::info("controller: {} was refused: {}", name, outcome.status.to_string());
+    advice_.clear();
     rest_until_ = loop_.now() + kRest;
   });
 }
 
-std::optional<ctrl::CommandBody> Controller::next_command() const {
+std::optional<ctrl::CommandBody> Controller::next_command() {
   if (auto command = found()) return command;
   ctrl::ReportSilent silent;
   for (const auto& [id, node] : chart_->config->nodes) {
@@ -153,7 +162,43 @@ std::optional<ctrl::CommandBody> Controller::next_command() const {
     }
     if (std::holds_alternative<ctrl::ProposeRebalance>(action)) return ctrl::Rebalance{};
   }
-  return std::nullopt;
+  return next_advice();
+}
+
+// --- Balance by load ---
+
+void Controller::on_load(const LoadReport& report) {
+  if (!group_.halt_reason().ok() || !group_.leads() || chart_->balance != ctrl::BalanceMode::kLoad) return;
+  for (const auto& [shard, measured] : report.shards) {
+    const ctrl::Shard* known = chart_->config->place(shard).shard;
+    if (known == nullptr || known->group != report.group) continue;
+    const auto [load, fresh] = loads_.emplace(shard, measured);
+    if (fresh) continue;
+    // A burst of a second or two is no reason to move anything.
+    const uint64_t before = load->second.operations_per_second;
+    load->second = measured;
+    load->second.operations_per_second = (3 * before + measured.operations_per_second) / 4;
+  }
+}
+
+std::optional<ctrl::CommandBody> Controller::next_advice() {
+  if (chart_->balance != ctrl::BalanceMode::kLoad) return std::nullopt;
+  const MonoTime now = loop_.now();
+  if (advice_.empty() && now >= advice_not_before_) {
+    advice_not_before_ = now + options_.measure_interval;
+    const std::vector<ctrl::Command> advice = ctrl::advise(machine_.state(), loads_,
+                                                           {.split_bytes = options_.split_bytes,
+                                                            .split_operations = options_.split_operations,
+                                                            .merge_bytes = options_.split_bytes / 10,
+                                                            .merge_operations = options_.split_operations / 50,
+                                                            .cost_min = options_.balance_cost_min});
+    advice_.assign(advice.begin(), advice.end());
+  }
+  if (advice_.empty()) return std::nullopt;
+  FLUX_PROBE("shards are balanced by load");
+  ctrl::CommandBody body = std::move(advice_.front().body);
+  advice_.pop_front();
+  return body;
 }
 
 // A new cluster: its nodes, its groups, and the keyspace that requests go to which name none.

@@ -7,6 +7,7 @@
 // Owned by the loop of group 0's worker.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -17,6 +18,7 @@
 #include "node/control_machine.h"
 #include "node/group.h"
 #include "node/identity.h"
+#include "node/shard_load.h"
 
 namespace flux::node {
 
@@ -43,6 +45,8 @@ class Controller {
 
   const ChartPtr& chart() const { return chart_; }
   const ctrl::State& state() const { return machine_.state(); }
+  // How busy the shards of a group are, as its leader says. Counts only where we lead.
+  void on_load(const LoadReport& report);
   // No more words about this node: it is about to leave.
   void be_quiet() { quiet_ = true; }
 
@@ -50,7 +54,8 @@ class Controller {
   void look();
   void announce();
   void lead();
-  std::optional<ctrl::CommandBody> next_command() const;
+  std::optional<ctrl::CommandBody> next_command();
+  std::optional<ctrl::CommandBody> next_advice();
   std::optional<ctrl::CommandBody> found() const;
   void listen();
   std::optional<raft::ConfigStep> next_member_change() const;
@@ -70,6 +75,10 @@ class Controller {
   MonoTime rest_until_;                 // after a refusal
   std::map<NodeId, MonoTime> leaving_;  // members that are to be removed, and since when
   std::map<NodeId, MonoTime> heard_;    // as leader: when each node was heard last, or expected to be from then on
+  // Balancing by load, as leader. Measured since the newest configuration: what moved or was cut is measured anew.
+  std::map<ShardId, ctrl::ShardReport> loads_;
+  std::deque<ctrl::Command> advice_;
+  MonoTime advice_not_before_;
   env::TimerId timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -117,6 +117,7 @@ class Group final : public raft::LogReader {
   kv::StateMachine& state_machine() { return state_machine_; }
   const kv::StateMachine& state_machine() const { return state_machine_; }
   engine::Engine& engine() { return *engine_; }
+  const engine::Engine& engine() const { return *engine_; }
   const Status& halt_reason() const { return halted_; }
   // Whether it would serve reads now without asking anybody.
   bool holds_lease(MonoTime now) const { return leads() && core_->lease_valid(now); }

@@ -114,6 +114,10 @@ Status NodeImpl::start_workers() {
               });
             });
           },
+      .report_load =
+          [this](LoadReport report) {
+            owner(kControlGroup).loop().post([this, report = std::move(report)] { pass_on(report); });
+          },
   });
   for (size_t i = 0; i < world_.loops.size(); ++i) {
     workers_.push_back(std::make_unique<Worker>(*shared_, *world_.loops[i], i));

@@ -79,6 +79,8 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   Status on_write(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message,
                   Group::Origin origin);
   Status on_leave(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  Status on_load_report(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
+  void pass_on(const LoadReport& report);
   Status on_transfer(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_routed_read(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);
   Status on_shard_pull(const std::shared_ptr<net::PeerConnection>& connection, const net::FrameMessage& message);

@@ -14,6 +14,7 @@
 #include "node/peer_messages.h"
 #include "node/replicas.h"
 #include "node/requests.h"
+#include "node/shard_load.h"
 
 namespace flux::node {
 namespace {
@@ -491,6 +492,32 @@ TEST(ClusterView, to_command_fills_in_what_was_left_out) {
   EXPECT_EQ(ranges.slot_ranges, 0u) << "only a hashed one has slots";
   EXPECT_EQ(ranges.replication, 2u);
   EXPECT_EQ(std::get<ctrl::AddNode>(command(api::AddNode{.name = "x"}).body).record.id, kNobody);
+}
+
+// --- Loads -----------------------------------------------------------------------------------------------------------
+
+TEST(LoadReports, come_back_as_they_were_or_not_at_all) {
+  LoadReport report{.group = GroupId(3), .shards = {}};
+  report.shards[ShardId(5)] = {.bytes = 1'000, .operations_per_second = 70, .middle = std::string("\x10\x00", 2)};
+  report.shards[ShardId(9)] = {};
+  const std::string bytes = encode_load_report(report);
+  EXPECT_EQ(hex(bytes),
+            "01"
+            "03"
+            "02"
+            "05"
+            "e807"
+            "46"
+            "021000"
+            "09"
+            "00"
+            "00"
+            "00");
+  const LoadReport again = decode_load_report(bytes).value();
+  EXPECT_EQ(encode_load_report(again), bytes);
+  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_load_report(bytes.substr(0, size)).ok());
+  for (uint64_t i = 10; i < 10 + kLoadReportShardsMax; ++i) report.shards[ShardId(i)] = {};
+  EXPECT_EQ(decode_load_report(encode_load_report(report)).status().code(), ErrorCode::kTooLarge);
 }
 
 }  // namespace

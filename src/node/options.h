@@ -74,6 +74,14 @@ struct NodeOptions {
   // What a node takes in of shards that are still served elsewhere, so that clients do not feel it; 0: no limit. What
   // is handed over is not held up.
   uint64_t move_bytes_per_second = 0;
+  // Balancing by load: from when on a shard is split in two; neighbours are merged when they have a tenth of the size
+  // and a fiftieth of the operations together. How often the leader of a group measures them.
+  uint64_t split_bytes = 10_GiB;
+  uint64_t split_operations = 50'000;  // a second
+  Micros measure_interval = Millis(2'000);
+  // A group that has less to do is left alone, however little the others do: operations a second, and 64 KiB of data
+  // each.
+  uint64_t balance_cost_min = 1'000;
   // Once it is erased where it was, one entry takes so many keys.
   uint32_t shard_erase_keys = 1000;
   // How long a request waits for a leader or an answer.

@@ -27,6 +27,7 @@ enum class PeerMessage : uint8_t {
   kShardPull = net::kFirstUserType + 8,      // call: group | kv::ExportRequest -> status, kv::ShardChunk
   kShardRelease = net::kFirstUserType + 9,   // call: ReleaseCall -> status
   kLeave = net::kFirstUserType + 10,         // call: group -> status, the leader's term
+  kLoadReport = net::kFirstUserType + 11,    // call: LoadReport (node/shard_load.h) -> status
 };
 
 // Hand leadership of the group over. kNobody: to the follower that is furthest along.

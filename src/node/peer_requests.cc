@@ -90,6 +90,8 @@ Status NodeImpl::on_peer_message(const Connection& connection, const net::FrameM
       return on_shard_release(connection, message);
     case PeerMessage::kLeave:
       return on_leave(connection, message);
+    case PeerMessage::kLoadReport:
+      return on_load_report(connection, message);
     case PeerMessage::kTransfer:
       return on_transfer(connection, message);
     case PeerMessage::kSnapshotOpen:
@@ -217,6 +219,25 @@ Status NodeImpl::on_leave(const Connection& connection, const net::FrameMessage&
     answer(std::move(body));
   });
   return {};
+}
+
+Status NodeImpl::on_load_report(const Connection& connection, const net::FrameMessage& message) {
+  FLUX_TRY(LoadReport report, decode_load_report(message.body));
+  const Answer answer(connection, message.request_id);
+  on_owner(kControlGroup, connection->loop(), [this, answer, report = std::move(report)] {
+    controller_->on_load(report);
+    answer.status({});
+  });
+  return {};
+}
+
+// On the control loop.
+void NodeImpl::pass_on(const LoadReport& report) {
+  Worker& worker = owner(kControlGroup);
+  const NodeId leader = worker.find(kControlGroup)->core().leader();
+  if (leader == identity_.node) return controller_->on_load(report);
+  // The next report makes up for one that is lost.
+  if (leader != kNobody) worker.call(leader, PeerMessage::kLoadReport, encode_load_report(report), [](const auto&) {});
 }
 
 Status NodeImpl::on_transfer(const Connection& connection, const net::FrameMessage& message) {

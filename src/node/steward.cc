@@ -58,6 +58,7 @@ void Steward::look() {
   report_members(*known);
   change_members();
   lead_where_wanted(*known);
+  report_load();
 }
 
 void Steward::propose(const kv::ShardCommand& command, Proposed done) {
@@ -206,7 +207,8 @@ void Steward::change_replica(const ctrl::ChangeMembers& wanted) {
   }
   if (remove == kNobody || !membership.contains(remove)) return;  // report_members() tells
   if (swaps && !core.ready_to_promote(add, now).ok()) return;     // it catches up
-  if (remove == core.id()) {                                      // whoever leads next removes us
+  // Whoever leads next removes us, unless we are alone and who comes leads next.
+  if (remove == core.id() && membership.voters.size() > 1) {
     changing_ = true;
     return group_.transfer(kNobody, [this, alive = alive_](const Status&) {
       if (*alive) changing_ = false;
@@ -263,6 +265,27 @@ void Steward::lead_where_wanted(const ctrl::Group& known) {
   group_.transfer(wanted, [this, alive = alive_](const Status&) {
     if (*alive) transferring_ = false;
   });
+}
+
+void Steward::report_load() {
+  const MonoTime now = worker_.loop().now();
+  if (worker_.chart()->balance != ctrl::BalanceMode::kLoad || now < measure_not_before_) return;
+  const NodeOptions& options = worker_.shared().options;
+  measure_not_before_ = now + options.measure_interval;
+  std::map<ShardId, const kv::ShardInfo*> served;
+  for (const kv::ShardInfo& shard : group_.state_machine().shards()) {
+    if (shard.state == kv::ShardState::kServing) served[shard.shard] = &shard;
+  }
+  if (served.empty()) return;
+  LoadReport report{.group = group_.id(), .shards = {}};
+  auto next = served.upper_bound(measured_last_);
+  for (size_t i = 0; i < std::min(served.size(), kLoadReportShardsMax); ++i, ++next) {
+    if (next == served.end()) next = served.begin();
+    report.shards[next->first] =
+        measure(group_, *next->second, {.bytes = options.split_bytes, .operations = options.split_operations});
+    measured_last_ = next->first;
+  }
+  worker_.shared().report_load(std::move(report));
 }
 
 }  // namespace flux::node

@@ -51,6 +51,7 @@ class Steward {
   void change_replica(const ctrl::ChangeMembers& wanted);
   void change(std::vector<raft::ConfigStep> steps);
   void lead_where_wanted(const ctrl::Group& known);
+  void report_load();
 
   Worker& worker_;
   Group& group_;
@@ -61,6 +62,8 @@ class Steward {
   bool transferring_ = false;
   MonoTime rest_until_;  // after a refusal by the controller
   MonoTime transfer_not_before_;
+  MonoTime measure_not_before_;
+  ShardId measured_last_;  // a report is about so many shards; the next one is about those that follow
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

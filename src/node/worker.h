@@ -20,6 +20,7 @@
 #include "node/identity.h"
 #include "node/peer_messages.h"
 #include "node/persister.h"
+#include "node/shard_load.h"
 #include "node/snapshots.h"
 
 namespace flux::node {
@@ -42,6 +43,8 @@ struct NodeShared {
   // Proposes a command to the controller; the answer comes on `loop`.
   using Submitted = absl::AnyInvocable<void(ctrl::Outcome)>;
   std::function<void(env::Loop& loop, const ctrl::Command& command, Submitted done)> submit;
+  // Tells whoever leads the controller how busy shards are; lost if nobody is known to.
+  std::function<void(LoadReport report)> report_load;
 };
 
 class Router;

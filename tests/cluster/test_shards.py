@@ -161,6 +161,59 @@ def test_a_storm_of_groups_that_come_and_go():
         print(f"   {requests} requests, no error; slowest {slowest * 1000:.0f} ms, p99 {p99 * 1000:.1f} ms")
 
 
+class Busy(threading.Thread):
+    """Writes the same few keys as fast as it can."""
+
+    def __init__(self, port, keys):
+        super().__init__(daemon=True)
+        self.port, self.keys = port, keys
+        self.rounds, self.problem = 0, None
+        self.stop = threading.Event()
+
+    def run(self):
+        try:
+            client = plain(self.port)
+            while not self.stop.is_set():
+                pipeline = client.pipeline(transaction=False)
+                for key in self.keys:
+                    pipeline.set(key, self.rounds + 1)
+                pipeline.execute()
+                self.rounds += 1
+        except Exception as error:  # whatever a client says is one
+            self.problem = repr(error)
+
+
+def test_a_hot_spot_is_split_and_its_load_spread():
+    with Cluster(3, flags=["--groups", "2", "--shards", "2", "--split-rate", "500"]) as cluster:
+        cluster.ctl("balance", "load")
+        data = plain(cluster.nodes[0].resp)
+        shards = json.loads(cluster.ctl("-o", "json", "shard", "list"))
+        hot = next(s for s in shards if s["group"] == 1)
+        keys = (f"k{i}" for i in range(100_000))
+        slot = lambda key: data.execute_command("CLUSTER", "KEYSLOT", key)
+        keys = [key for key, _ in zip((k for k in keys if hot["slots"][0] <= slot(k) <= hot["slots"][1]), range(200))]
+        busy = Busy(cluster.nodes[1].resp, keys)
+        busy.start()
+
+        def owners():
+            assert busy.problem is None, busy.problem
+            now = json.loads(cluster.ctl("-o", "json", "shard", "list"))
+            return {s["group"] for s in now for key in keys if s["slots"][0] <= slot(key) <= s["slots"][1]}
+
+        wait_for("a spread of what was hot over both groups", lambda: owners() == {1, 2}, 60)
+        cluster.ctl("balance", "off")
+        wait_for("settled groups", lambda: settled(cluster) and not running_plans(cluster), 30)
+        busy.stop.set()
+        busy.join(30)
+        assert busy.problem is None, busy.problem
+        for node in cluster.running():
+            values = set(plain(node.resp).mget(keys))
+            assert values == {str(busy.rounds).encode()}, (node.name, values, busy.rounds)
+        count = len(json.loads(cluster.ctl("-o", "json", "shard", "list")))
+        assert count > 2, count
+        print(f"   2 shards became {count}; {busy.rounds * len(keys)} writes, no error")
+
+
 def test_what_cannot_be_is_refused_in_words():
     with Cluster(3, flags=["--groups", "2", "--shards", "4"]) as cluster:
         shard = json.loads(cluster.ctl("-o", "json", "shard", "list"))[0]
@@ -171,7 +224,7 @@ def test_what_cannot_be_is_refused_in_words():
         cluster.ctl("group", "remove", str(other), "--yes", "--wait")
         assert "last group" in cluster.ctl("group", "remove", str(own), "--yes", ok=False)
         assert "counts on node" in cluster.ctl("node", "remove", "n2", "--yes", ok=False)
-        assert "no other node can take" in cluster.ctl("node", "drain", "n2", "--yes", ok=False)
+        assert "no other node that is heard can take" in cluster.ctl("node", "drain", "n2", "--yes", ok=False)
         # Of two administrators who looked at the same configuration the second one is told so.
         number = json.loads(cluster.ctl("-o", "json", "config", "show"))["config_num"]
         cluster.ctl("node", "add", "n8=127.0.0.1:1", "--expect", str(number))
