@@ -63,6 +63,9 @@ Knobs Knobs::draw(Rng rng) {
   if (rng.chance(0.4)) node.limits.feed_records_max = rng.between(10, 60);
   if (rng.chance(0.4)) node.limits.control_log_bytes_max = rng.between(0, 3'000);
   if (rng.chance(0.4)) node.shard_erase_keys = static_cast<uint32_t>(rng.between(1, 4));
+  node.idle_groups_min = rng.chance(0.5) ? 0 : static_cast<uint32_t>(rng.between(1, 4));
+  node.idle_heartbeat_interval = node.heartbeat_interval * static_cast<int64_t>(rng.between(2, 12));
+  node.idle_after = micros(50'000, 1'500'000);
   node.measure_interval = micros(200'000, 2'000'000);
   node.split_bytes = rng.between(1'000, 20'000);
   node.split_operations = rng.between(20, 200);

@@ -502,5 +502,47 @@ TEST(ScenarioShards, a_busy_shard_is_split_and_its_load_spread) {
   for (const auto& [key, value] : written) EXPECT_EQ(nodes.get(1, key).value, value);
 }
 
+// A node that has heard of one group only is asked to erase everything, when half of it has moved to another group.
+TEST(ScenarioShards, everything_is_erased_by_a_map_from_yesterday) {
+  Nodes nodes(121, 3, with(1, 3, 2));
+  balance(nodes, "off");
+  std::map<ShardId, std::string> key_in;
+  for (int i = 0; key_in.size() < 2; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    key_in.emplace(keyspace(nodes, 0).lookup(api::encoded_key(key)).id, key);
+  }
+  for (const auto& [shard, key] : key_in) ASSERT_TRUE(nodes.put(0, key, "1").ok());
+  const size_t stale = nodes.leader(kControlGroup) == 2 ? 1 : 2;
+  bool cut_off = true;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (!cut_off || !is(passing, PeerMessage::kRaft) || passing.to != nodes.address(stale).to_string()) {
+      return Fate::kPass;
+    }
+    return Decoder(passing.body).id<GroupId>() == kControlGroup ? Fate::kDrop : Fate::kPass;
+  });
+  // The new group is on the two others: the one that is cut off would not know that it should have a replica.
+  const size_t one = (stale + 1) % 3, other = (stale + 2) % 3;
+  ASSERT_TRUE(nodes.change(one, api::AddGroup{.voters = {nodes.id(one), nodes.id(other)}, .replicas = 0}).status.ok());
+  nodes.until([&] {
+    const ctrl::Group* group = nodes.chart(one)->config->group(kTwo);
+    return group != nullptr && group->state == ctrl::GroupState::kServing;
+  });
+  ASSERT_TRUE(nodes.change(one, api::SetReplication{.keyspace = "default", .replication = 2}).status.ok());
+  const uint64_t plan = begin_move(nodes, key_in.begin()->first, kTwo);
+  nodes.until([&] { return nodes.plan_state(one, plan) == ctrl::PlanState::kDone; });
+  ASSERT_EQ(nodes.chart(stale)->routes->groups(), std::vector{kOne}) << "it has not heard";
+  const auto erased = nodes.begin_write(stale, {api::DeleteAll{}});
+  nodes.pass(Millis(500));
+  cut_off = false;
+  nodes.until([&] { return erased->has_value(); });
+  if ((*erased)->status.ok()) {
+    for (const auto& [shard, key] : key_in) EXPECT_EQ(nodes.get(one, key).value, std::nullopt) << key;
+  } else {
+    EXPECT_FALSE(is_indeterminate((*erased)->status.code())) << (*erased)->status.to_string();
+  }
+  ASSERT_TRUE(nodes.write(stale, {api::DeleteAll{}}).status.ok());
+  for (const auto& [shard, key] : key_in) EXPECT_EQ(nodes.get(one, key).value, std::nullopt) << key;
+}
+
 }  // namespace
 }  // namespace flux::sim

@@ -18,6 +18,8 @@ raft::Options raft_options(const NodeOptions& options, NodeId self) {
   raft::Options raft;
   raft.id = self;
   raft.heartbeat_interval = options.heartbeat_interval;
+  raft.idle_heartbeat_interval = options.idle_heartbeat_interval;
+  raft.idle_after = options.idle_after;
   raft.election_timeout_min = options.election_timeout_min;
   raft.election_timeout_max = options.election_timeout_max;
   raft.leader_lease = options.read_consistency == api::Consistency::kLease;

@@ -114,6 +114,7 @@ class Group final : public raft::LogReader {
   // --- State ---------------------------------------------------------------------------------------------------------
   GroupId id() const { return id_; }
   const raft::Core& core() const { return *core_; }
+  void allow_idling(bool allowed) { core_->allow_idling(allowed); }
   kv::StateMachine& state_machine() { return state_machine_; }
   const kv::StateMachine& state_machine() const { return state_machine_; }
   engine::Engine& engine() { return *engine_; }

@@ -63,6 +63,11 @@ struct NodeOptions {
   Micros heartbeat_interval = Millis(50);
   Micros election_timeout_min = Millis(300);
   Micros election_timeout_max = Millis(600);
+  // On a worker with more groups than this, groups that have had nothing to do for a while speak only so often; 0:
+  // never.
+  uint32_t idle_groups_min = 32;
+  Micros idle_heartbeat_interval = Millis(2000);
+  Micros idle_after = Millis(2000);
   // One message to a follower carries at most this much of the log (or one larger entry), and so many of them may be
   // under way to it.
   uint64_t append_bytes_max = 1_MiB;

@@ -4,6 +4,7 @@
 
 #include "api/limits.h"
 #include "base/log.h"
+#include "node/controller.h"
 #include "node/router.h"
 #include "node/steward.h"
 #include "raft/message_codec.h"
@@ -305,13 +306,25 @@ void Worker::refresh_addresses() {
 
 void Worker::on_tick() {
   const MonoTime now = loop_.now();
+  const bool many = groups_.size() > shared_.options.idle_groups_min;
+  ++ticks_;
+  // Of many groups each is looked at less often: what waits is told so a little later, and nothing else depends on it.
+  const uint64_t parts = many ? 4 : 1;
+  uint64_t turn = ticks_;
   for (auto& [id, group] : groups_) {
+    if (++turn % parts != 0) continue;
     if (group->has_waiting_requests()) group->expire_requests(now);
+    // By the controller's heartbeats it is known who is silent.
+    group->allow_idling(many && id != kControlGroup);
   }
   refresh_addresses();
-  if (++ticks_ % 4 == 0) {
+  if (ticks_ % 4 == 0) {
     if (shared_.world.memory_used) shared_.admission.set_memory_used(shared_.world.memory_used());
+    turn = ticks_ / 4;
     for (const auto& [id, steward] : stewards_) {
+      const Group& group = steward->group();
+      const bool has_nothing_to_do = !group.leads() || group.core().idles();
+      if (++turn % 5 != 0 && many && has_nothing_to_do) continue;
       steward->look();
       steward->group().count_operations(now);
     }

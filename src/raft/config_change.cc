@@ -40,7 +40,7 @@ Status Core::ready_to_promote(NodeId node, MonoTime now) const {
   const auto found = progress_.find(node);
   if (found == progress_.end()) return {ErrorCode::kPrecondition, fmt::format("no learner {} is known here", node)};
   const Progress& peer = found->second;
-  if (!peer.answered || now - peer.heard >= options_.election_timeout_max) {
+  if (!is_heard(peer, now)) {
     return {ErrorCode::kPrecondition, fmt::format("learner {} is not heard", node)};
   }
   if (peer.state != ProgressState::kReplicate || peer.match + options_.learner_promote_lag < log_.last().index) {

@@ -188,7 +188,7 @@ std::vector<PeerStatus> Core::peers(MonoTime now) const {
                      .state = peer.state,
                      .match = peer.match,
                      .next = peer.next,
-                     .recently_active = peer.answered && now - peer.heard < options_.election_timeout_max});
+                     .recently_active = is_heard(peer, now)});
   }
   return peers;
 }

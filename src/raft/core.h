@@ -125,6 +125,10 @@ class Core {
   NodeId transfer_target() const { return transfer_ ? transfer_->target : kNobody; }
   // As leader, all peers but itself, ascending; empty otherwise.
   std::vector<PeerStatus> peers(MonoTime now) const;
+  // Whether a leader with nothing to do may speak rarely (Options::idle_heartbeat_interval); from its next heartbeat
+  // on. Not before this is called.
+  void allow_idling(bool allowed) { idle_allowed_ = allowed; }
+  bool idles() const { return idle_; }
   // As leader: OK if `learner` has so much of the log, and was heard so lately, that it may be promoted.
   Status ready_to_promote(NodeId learner, MonoTime now) const;
   const Counters& counters() const { return counters_; }
@@ -189,6 +193,12 @@ class Core {
   bool electable() const;
   bool hears_leader() const;
   void check_quorum();
+  // idle.cc
+  void wake();
+  bool may_idle() const;
+  Micros patience_asked() const;
+  bool is_heard(const Progress& peer, MonoTime now) const;
+  MonoTime next_heartbeat() const;
 
   // on_<message>.cc: one handler each.
   void on_message(const Message& message, Append& append);
@@ -286,6 +296,7 @@ class Core {
   // When a leader was last heard. Kept when the leader is forgotten: with leases it is a promise not to help elect
   // another before leader_heard_ + election_timeout_min, and a restart must keep a promise it cannot remember.
   std::optional<MonoTime> leader_heard_;
+  Micros patience_{0};          // how much longer than usual the leader may be silent
   Index leader_since_;          // its name for our stay, echoed when no message is at hand to echo from
   Micros election_timeout_{0};  // drawn anew for every term
   MonoTime election_deadline_;
@@ -297,6 +308,10 @@ class Core {
   std::map<NodeId, Progress> progress_;  // Invariant: exactly the members but for ourselves.
   Index term_start_;                     // our no-op. Invariant: nothing older is committed by counting.
   MonoTime heartbeat_due_;
+  bool idle_allowed_ = false;
+  bool idle_ = false;         // speaks rarely
+  MonoTime active_at_;        // the last time there was something to do
+  MonoTime awake_since_;      // silence from before counts no more: it was asked for
   uint64_t round_ = 0;        // newest leadership round
   std::deque<Round> rounds_;  // leases: those that no quorum has answered yet, and the newest that one has
   bool lease_dropped_ = false;

@@ -14,6 +14,10 @@ void Core::on_tick() {
   }
   check_quorum();
   if (role_ == Role::kLeader && now_ >= heartbeat_due_) {
+    const bool idle = may_idle();
+    if (idle_ && !idle) awake_since_ = now_;
+    if (!idle_ && idle) FLUX_PROBE("a group has nothing to do");
+    idle_ = idle;
     broadcast_heartbeat();
     transfer_advance();
   }
@@ -35,7 +39,7 @@ void Core::campaign() {
   if (options_.leader_lease && hears_leader()) {
     // Our promise to the last leader binds our own candidacy too.
     trace("promise to the last leader still binds -> wait");
-    election_deadline_ = *leader_heard_ + options_.election_timeout_min;
+    election_deadline_ = *leader_heard_ + options_.election_timeout_min + patience_;
     return;
   }
   ++counters_.elections_started;
@@ -129,6 +133,9 @@ void Core::become_leader() {
   round_ = 0;
   rounds_.clear();
   lease_dropped_ = false;
+  idle_ = false;
+  active_at_ = now_;
+  awake_since_ = now_;
   uncommitted_bytes_ = log_.charge(commit_ + 1, log_.last().index);
   sync_progress();
   // Nothing of earlier terms commits, no read is answered and no membership changes before our first entry commits
@@ -146,6 +153,7 @@ void Core::leave_leadership() {
 }
 
 void Core::set_leader(NodeId leader) {
+  patience_ = Micros(0);
   if (leader == leader_) return;
   leader_ = leader;
   leader_since_ = Index(0);
@@ -175,7 +183,7 @@ bool Core::electable() const {
 bool Core::hears_leader() const {
   if (!options_.check_quorum) return false;
   if (role_ == Role::kLeader) return true;  // it steps down by itself when it has lost its quorum
-  if (!leader_heard_ || now_ >= *leader_heard_ + options_.election_timeout_min) return false;
+  if (!leader_heard_ || now_ >= *leader_heard_ + options_.election_timeout_min + patience_) return false;
   // A lease is a promise to whoever led when we answered, even after we forgot the name.
   return leader_ != kNobody || options_.leader_lease;
 }
@@ -184,9 +192,10 @@ bool Core::hears_leader() const {
 void Core::check_quorum() {
   if (!options_.check_quorum) return;
   const Membership& config = membership();
-  const MonoTime heard = quorum::joint_value(
-      config.voters, config.outgoing, [&](NodeId node) { return node == id() ? now_ : progress_.at(node).heard; });
-  if (now_ - heard < options_.election_timeout_max) return;
+  const MonoTime heard = quorum::joint_value(config.voters, config.outgoing, [&](NodeId node) {
+    return node == id() ? now_ : std::max(progress_.at(node).heard, awake_since_);
+  });
+  if (now_ - heard < options_.election_timeout_max + patience_asked()) return;
   FLUX_PROBE("a leader has lost its quorum");
   trace("no quorum heard for {} ms -> step down", (now_ - heard).count() / 1000);
   become_follower(term_, kNobody);
@@ -194,6 +203,11 @@ void Core::check_quorum() {
 
 void Core::on_leader_gone(NodeId node) {
   if (role_ != Role::kFollower || node == kNobody || leader_ != node) return;
+  // It may be back at once, but what it asked for rests on a connection that is gone.
+  if (patience_ > Micros(0)) {
+    patience_ = Micros(0);
+    election_deadline_ = std::min(election_deadline_, now_ + election_timeout_);
+  }
   // Pre-vote keeps a wrong report harmless; with leases a forgotten leader may still be serving reads on our promise.
   if (!options_.pre_vote || !options_.check_quorum || options_.leader_lease) return;
   FLUX_PROBE("the leader's connection breaks");

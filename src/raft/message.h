@@ -51,12 +51,16 @@ struct VoteResult {
   bool operator==(const VoteResult&) const = default;
 };
 
+// A leader that has nothing to say asks for no more patience than this.
+inline constexpr Micros kPatienceMax{60'000'000};
+
 // Leader to follower: I lead. Small, sent to idle peers, for read rounds, and to spread the commit index.
 struct Heartbeat {
   Index commit;  // never above what the leader knows to be equal in the follower's log
   uint64_t round = 0;
   Index since;
   bool wants_reply = true;  // false: only spreads the commit index
+  Micros patience{0};       // the next one may be so much later than usual
   bool operator==(const Heartbeat&) const = default;
 };
 

@@ -122,6 +122,7 @@ void put(Encoder& out, const Heartbeat& m) {
   out.varint(m.round);
   out.id(m.since);
   out.u8(m.wants_reply ? 1 : 0);
+  out.varint(static_cast<uint64_t>(m.patience.count()));
 }
 Heartbeat get_heartbeat(Decoder& in) {
   Heartbeat m;
@@ -129,6 +130,9 @@ Heartbeat get_heartbeat(Decoder& in) {
   m.round = in.varint();
   m.since = in.id<Index>();
   m.wants_reply = get_flag(in);
+  const uint64_t patience = in.varint();
+  if (patience > static_cast<uint64_t>(kPatienceMax.count())) in.fail();
+  m.patience = Micros(static_cast<int64_t>(patience));
   return m;
 }
 

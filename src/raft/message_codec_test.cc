@@ -24,6 +24,7 @@ std::vector<Message> samples() {
       VoteResult{.granted = true},
       VoteResult{.pre = true},
       Heartbeat{.commit = Index(4), .round = 300, .since = Index(300), .wants_reply = false},
+      Heartbeat{.commit = Index(4), .round = 300, .patience = kPatienceMax},
       HeartbeatResult{.round = 300, .since = Index(1)},
       SnapshotOffer{.meta = {.last = id_of(100, 9), .membership = membership}},
       TimeoutNow{},

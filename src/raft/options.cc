@@ -1,5 +1,7 @@
 #include "raft/options.h"
 
+#include "raft/message.h"
+
 namespace flux::raft {
 namespace {
 Status invalid(const char* why) { return {ErrorCode::kInvalidArgument, why}; }
@@ -11,6 +13,10 @@ Status Options::validate() const {
   // One lost heartbeat must not start an election.
   if (election_timeout_min < 2 * heartbeat_interval) {
     return invalid("raft: election_timeout_min must be at least twice heartbeat_interval");
+  }
+  if (idle_heartbeat_interval != Micros(0) &&
+      (idle_heartbeat_interval < heartbeat_interval || 2 * idle_heartbeat_interval > kPatienceMax)) {
+    return invalid("raft: idle_heartbeat_interval must be 0, or from heartbeat_interval to 30 s");
   }
   if (election_timeout_max <= election_timeout_min) {
     return invalid("raft: election_timeout_max must be above election_timeout_min, or votes would split for ever");

@@ -18,6 +18,10 @@ struct Options {
   // heard a quorum for election_timeout_max steps down.
   Micros election_timeout_min{300'000};
   Micros election_timeout_max{600'000};
+  // A leader that has had nothing to do for idle_after, and whose followers have all that it has, speaks only this
+  // often if it may (Core::allow_idling); it tells its followers to wait for it so much longer. 0: never.
+  Micros idle_heartbeat_interval{0};
+  Micros idle_after{2'000'000};
   // An election that LeaderGone triggers starts after a random part of this.
   Micros leader_gone_delay_max{25'000};
 

@@ -86,6 +86,10 @@ class Schedule {
         cluster_.clock_drift_ppm[id] = static_cast<int64_t>(rng_.between(0, 180'000)) - 90'000;
       }
     }
+    if (rng_.chance(0.4)) {
+      options.idle_heartbeat_interval = Micros(static_cast<int64_t>(rng_.between(50'000, 600'000)));
+      options.idle_after = Micros(static_cast<int64_t>(rng_.below(200'000)));
+    }
     options.append_bytes_max = rng_.between(1, 400);
     options.inflight_bytes_max = options.append_bytes_max * rng_.between(1, 8);
     options.inflight_messages_max = rng_.between(1, 8);

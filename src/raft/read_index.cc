@@ -22,6 +22,7 @@ void Core::on_read_requested(const ReadRequested& request) {
       out_.reads.push_back({.ticket = request.ticket, .status = {}, .index = commit_});
       return;
     }
+    wake();
     reads_waiting_.push_back({.ticket = request.ticket, .from = kNobody, .context = 0, .deadline = deadline});
   } else if (leader_ != kNobody) {
     reads_to_forward_.emplace_back(request.ticket, deadline);
@@ -37,6 +38,7 @@ void Core::on_message(const Message& message, const ReadIndex& read) {
   if (role_ != Role::kLeader) return reject();
   if (!progress_.contains(message.from)) return drop(message, "not a member");
   if (reads_waiting_.size() + reads_confirming_.size() >= options_.reads_pending_max) return reject();
+  wake();
   reads_waiting_.push_back(
       {.ticket = 0, .from = message.from, .context = read.context, .deadline = now_ + options_.read_timeout});
   flush_needed_ = true;

@@ -60,6 +60,7 @@ bool Core::reconcile_term(const Message& message) {
   // Whoever still hears a leader does not help to replace it, nor lets itself be disturbed (dissertation, 4.2.3).
   if (vote != nullptr && !vote->transfer && message.term >= term_ && hears_leader()) {
     FLUX_PROBE("a vote is asked for while a leader is heard");
+    wake();  // whoever asks does not hear us
     trace("{}vote from {} t{} while leader {} is heard -> ignore", vote->pre ? "pre-" : "", message.from, message.term,
           leader_);
     return false;

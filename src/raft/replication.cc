@@ -30,6 +30,7 @@ void Core::refuse(uint64_t ticket, ErrorCode code, std::string why) {
 }
 
 EntryId Core::append_own(EntryType type, SharedBytes data) {
+  wake();
   const EntryId entry{.index = log_.last().index + 1, .term = term_};
   uncommitted_bytes_ += data.size() + Log::kEntryOverhead;
   log_.append({.index = entry.index, .term = term_, .type = type, .data = std::move(data)});
@@ -94,7 +95,7 @@ bool Core::send_append(NodeId to, Progress& peer) {
 void Core::broadcast_heartbeat() {
   start_round();
   for (auto& [node, peer] : progress_) send_heartbeat(node, peer, true);
-  heartbeat_due_ = now_ + options_.heartbeat_interval;
+  heartbeat_due_ = next_heartbeat();
   flush_needed_ = true;
 }
 
@@ -102,7 +103,11 @@ void Core::send_heartbeat(NodeId to, Progress& peer, bool wants_reply) {
   // Not above match: the peer's log may differ from ours after that.
   const Index commit = std::min(commit_, peer.match);
   peer.commit_sent = std::max(peer.commit_sent, commit);
-  send(to, Heartbeat{.commit = commit, .round = round_, .since = peer.since, .wants_reply = wants_reply});
+  send(to, Heartbeat{.commit = commit,
+                     .round = round_,
+                     .since = peer.since,
+                     .wants_reply = wants_reply,
+                     .patience = patience_asked()});
 }
 
 // Commits what a quorum holds durably, if it is of our own term (paper, section 5.4.2). We are one of the quorum only

@@ -60,7 +60,7 @@ void Core::request_snapshot(NodeId to, Progress& peer) {
   const Index index_min = std::max(log_.base().index, peer.since);
   if (peer.snapshot_streaming || now_ < peer.snapshot_retry_at || applied_ < index_min) return;
   // Nobody streams to a node that does not answer.
-  if (!peer.answered || now_ - peer.heard >= options_.election_timeout_max) return;
+  if (!is_heard(peer, now_)) return;
   peer.snapshot_streaming = true;
   ++counters_.snapshots_requested;
   trace("{} needs {}, its log may start after {} -> snapshot", to, peer.next, index_min);
@@ -103,6 +103,7 @@ void Core::on_peer_reachable(NodeId node) {
   if (found == progress_.end()) return;
   found->second.probe_sent = false;
   flush_needed_ = true;
+  wake();  // it may have begun anew, and does not know that it should wait for us
 }
 
 }  // namespace flux::raft

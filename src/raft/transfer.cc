@@ -13,6 +13,7 @@ void Core::on_transfer_requested(const TransferRequested& request) {
   if (target == id()) return answer({});
   if (!membership().voters.contains(target)) return answer({ErrorCode::kPrecondition, "the target is not a voter"});
   trace("transfer to {} -> hold proposals", target);
+  wake();
   transfer_ = Transfer{.ticket = request.ticket, .target = target, .deadline = now_ + options_.transfer_timeout};
   transfer_advance();
 }
@@ -38,8 +39,7 @@ NodeId Core::best_successor() const {
   NodeId best = kNobody;
   Index match;
   for (const auto& [node, peer] : progress_) {
-    const bool heard = peer.answered && now_ - peer.heard < options_.election_timeout_max;
-    if (!heard || !membership().voters.contains(node)) continue;
+    if (!is_heard(peer, now_) || !membership().voters.contains(node)) continue;
     if (best != kNobody && peer.match <= match) continue;
     best = node;
     match = peer.match;

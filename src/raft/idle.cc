@@ -1,0 +1,47 @@
+// Leaders that have nothing to do speak rarely, so that a node with a thousand idle groups has next to nothing to do.
+//
+// Only timing changes. A follower that was asked for patience waits longer before it stands for election, and sticks to
+// its leader for as long; it answers, votes and promises as ever. Whatever gives the leader something to do makes it
+// speak at once, and from then on as often as usual. A connection that breaks ends the patience (Core::on_leader_gone).
+#include <algorithm>
+
+#include "raft/core.h"
+
+namespace flux::raft {
+
+// There is something to do.
+void Core::wake() {
+  if (role_ != Role::kLeader) return;
+  active_at_ = now_;
+  if (!idle_) return;
+  idle_ = false;
+  awake_since_ = now_;
+  broadcast_heartbeat();
+}
+
+// Whether everybody has everything, and nothing is asked.
+bool Core::may_idle() const {
+  if (!idle_allowed_ || options_.idle_heartbeat_interval == Micros(0)) return false;
+  if (now_ < active_at_ + options_.idle_after || transfer_ || membership().joint()) return false;
+  if (commit_ != log_.last().index || !reads_waiting_.empty() || !reads_confirming_.empty()) return false;
+  return std::all_of(progress_.begin(), progress_.end(), [&](const auto& each) {
+    const Progress& peer = each.second;
+    return peer.state == ProgressState::kReplicate && peer.match == commit_ && peer.commit_sent == commit_;
+  });
+}
+
+// Twice the time to the next heartbeat: one that is late or lost deposes nobody.
+Micros Core::patience_asked() const { return idle_ ? 2 * options_.idle_heartbeat_interval : Micros(0); }
+
+bool Core::is_heard(const Progress& peer, MonoTime now) const {
+  return peer.answered && now - std::max(peer.heard, awake_since_) < options_.election_timeout_max + patience_asked();
+}
+
+// Idle groups of one node speak in the same turns, and so in the same frames.
+MonoTime Core::next_heartbeat() const {
+  if (!idle_) return now_ + options_.heartbeat_interval;
+  const Micros interval = options_.idle_heartbeat_interval;
+  return MonoTime((now_.since_start() / interval + 1) * interval);
+}
+
+}  // namespace flux::raft
