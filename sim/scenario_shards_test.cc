@@ -166,6 +166,139 @@ TEST(ScenarioShards, M15_leader_dies_after_config_apply) {
   EXPECT_GE(met, 8u);
 }
 
+// Whichever process dies, at whichever step of a move: it goes on by itself, and comes to its end when all are back.
+TEST(ScenarioShards, M15_any_process_dies_at_any_step) {
+  struct Step {
+    const char* name;
+    std::function<bool(Nodes&, GroupId from, GroupId to, ShardId)> reached;
+  };
+  const auto giver = [](ShardState state) {
+    return [state](Nodes& nodes, GroupId from, GroupId, ShardId shard) {
+      return state_at_leader(nodes, from, shard) == state;
+    };
+  };
+  const auto receiver = [](ShardState state) {
+    return [state](Nodes& nodes, GroupId, GroupId to, ShardId shard) {
+      return state_at_leader(nodes, to, shard) == state;
+    };
+  };
+  const Step steps[] = {{"staged", receiver(ShardState::kStaged)},
+                        {"decided",
+                         [](Nodes& nodes, GroupId, GroupId to, ShardId shard) {
+                           const size_t asked = nodes.leader(kControlGroup);
+                           return asked != SIZE_MAX && owner_of(nodes, asked, shard) == to;
+                         }},
+                        {"given", giver(ShardState::kBePulling)},
+                        {"pulling", receiver(ShardState::kPulling)},
+                        {"all here", receiver(ShardState::kGcing)},
+                        {"erasing", giver(ShardState::kErasing)}};
+  Nodes nodes(122, 6, with(2, 3, 2));
+  balance(nodes, "off");
+  Clients clients(nodes, 6, 2'000);
+  clients.run(Millis(2'000));
+  const ShardId shard = shards_of(nodes, 0, kOne).front();
+  size_t met = 0;
+  for (const Step& step : steps) {
+    for (size_t victim = 0; victim < nodes.size(); ++victim) {
+      SCOPED_TRACE(std::string(step.name) + ", n" + std::to_string(victim + 1));
+      wait_quiet(nodes);
+      const GroupId from = owner_of(nodes, 0, shard);
+      const GroupId to = from == kOne ? kTwo : kOne;
+      bool reached = false;
+      nodes.watch([&] { reached = reached || step.reached(nodes, from, to, shard); });
+      const uint64_t plan = begin_move(nodes, shard, to);
+      const auto over = [&] { return nodes.plan_state(somebody(nodes), plan) == ctrl::PlanState::kDone; };
+      nodes.until([&] { return reached || over(); });
+      nodes.watch(nullptr);
+      met += reached ? 1 : 0;
+      nodes.crash(victim);
+      clients.run(Millis(victim % 2 == 0 ? 100 : 1'500));
+      ASSERT_TRUE(nodes.start(victim).ok());
+      clients.until(over);
+      if (HasFailure()) return;
+    }
+    clients.check();
+  }
+  EXPECT_GE(met, 30u) << "of " << std::size(steps) * nodes.size();
+}
+
+// The disks of the group that gets a shard are full in the middle of the move: the giver serves on, and the move ends
+// when there is space again. Nothing is lost on either side.
+TEST(ScenarioShards, a_receiver_without_space_holds_up_the_move_and_nobody) {
+  Nodes nodes(123, 6, [](size_t, node::NodeOptions& options) {
+    options.groups = 2;
+    options.replication = 3;
+    options.shards = 2;
+    options.wal_prefill = true;  // otherwise a write into a segment may fail, which ends the process
+    options.wal_segment_bytes = 128 * 1024;
+    options.shard_chunk_bytes = 8'000;
+  });
+  balance(nodes, "off");
+  const ShardId shard = shards_of(nodes, 0, kOne).front();
+  std::map<std::string, std::string> written;
+  for (int i = 0; written.size() < 300; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    if (nodes.chart(0)->routes->group_of(key) != kOne) continue;
+    written[key] = std::string(2'000, 'a');
+    ASSERT_TRUE(nodes.put(0, key, written[key]).ok());
+  }
+  std::vector<size_t> members;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes.has_group(i, kTwo) && !nodes.has_group(i, kOne)) members.push_back(i);
+  }
+  ASSERT_EQ(members.size(), 3u);
+  const size_t asked = nodes.leader(kOne);
+  bool staged = false;
+  nodes.watch([&] { staged = staged || state_at_leader(nodes, kTwo, shard) == ShardState::kStaged; });
+  const uint64_t plan = begin_move(nodes, shard, kTwo);
+  nodes.until([&] { return staged; });
+  nodes.watch(nullptr);
+  for (const size_t member : members) nodes.fs(member).set_free_bytes(0);
+  for (int round = 0; round < 20; ++round) {
+    for (const char* key : {"k0", "k1", "k2", "k3", "k4", "k5", "k6", "k7"}) {
+      if (!written.contains(key)) continue;
+      written[key] = std::to_string(round);
+      ASSERT_TRUE(nodes.put(asked, key, written[key]).ok()) << "the giver serves on";
+    }
+    nodes.pass(Millis(500));
+  }
+  EXPECT_EQ(nodes.plan_state(asked, plan), ctrl::PlanState::kRunning);
+  EXPECT_EQ(owner_of(nodes, asked, shard), kOne);
+  for (const size_t member : members) nodes.fs(member).set_free_bytes(std::nullopt);
+  nodes.until([&] { return nodes.plan_state(asked, plan) == ctrl::PlanState::kDone; });
+  wait_quiet(nodes);
+  EXPECT_EQ(owner_of(nodes, asked, shard), kTwo);
+  for (const auto& [key, value] : written) ASSERT_EQ(nodes.get(asked, key).value, value) << key;
+}
+
+// Nobody can reach the controller for an hour: clients notice nothing, and what was asked for before goes on after.
+TEST(ScenarioShards, the_controller_is_away_for_an_hour) {
+  Nodes nodes(124, 3, with(2, 3, 4));
+  balance(nodes, "off");
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  const std::vector<ShardId> shards = shards_of(nodes, 0, kOne);
+  bool away = true;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (!away || !is(passing, PeerMessage::kRaft)) return Fate::kPass;
+    return Decoder(passing.body).id<GroupId>() == kControlGroup ? Fate::kDrop : Fate::kPass;
+  });
+  const auto asked = nodes.begin_change(0, api::MoveShard{.shard = shards.at(0), .to = kTwo});
+  clients.run(Millis(5'000));
+  nodes.pass(Millis(3'600'000));
+  clients.run(Millis(5'000));
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  EXPECT_EQ(owner_of(nodes, 0, shards.at(0)), kOne);
+  ASSERT_TRUE(asked->has_value());
+  EXPECT_FALSE((*asked)->status.ok());
+  away = false;
+  nodes.wait_leader(kControlGroup);
+  const uint64_t plan = begin_move(nodes, shards.at(1), kTwo);
+  clients.until([&] { return nodes.plan_state(somebody(nodes), plan) == ctrl::PlanState::kDone; });
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.check();
+}
+
 // Nobody writes, and both leaders go when the hand-over has been decided: what a new leader has to do it does unasked.
 TEST(ScenarioShards, M16_idle_group_new_leader) {
   Nodes nodes(105, 6, with(2, 3, 2));
