@@ -116,7 +116,10 @@ std::vector<GroupId> Invariants::groups() const {
 void Invariants::applied(node::Group& group, const Entry& entry) {
   GroupInvariants& watch = of(group.id());
   watch.applied(group, entry);
-  if (watch.replay().machine().take_shards_changed()) check_owners();
+  if (watch.replay().machine().take_shards_changed()) {
+    check_owners();
+    check_versions();
+  }
 }
 
 // What the logs have made so far, a replica that is never behind: if two of them serve a key, two groups can.
@@ -137,6 +140,24 @@ void Invariants::check_owners() {
   for (size_t i = 1; i < owned.size(); ++i) {
     if (!owned[i - 1].end.empty() && owned[i - 1].end <= owned[i].start) continue;
     return report_(fmt::format("groups {} and {} serve the same keys", owned[i - 1].group, owned[i].group));
+  }
+}
+
+// Whoever serves a shard gives its keys versions above those that they had where it comes from.
+void Invariants::check_versions() {
+  for (const auto& [id, group] : groups_) {
+    const kv::StateMachine& machine = group->replay().machine();
+    for (const kv::ShardInfo& shard : machine.shards()) {
+      const bool gives = shard.state == kv::ShardState::kBePulling;  // what it wrote until it froze counts
+      if (!shard.served() && !gives) continue;
+      const auto [last, fresh] = served_.emplace(shard.shard, Served{.group = id, .version = machine.last_version()});
+      if (fresh || (gives && (last->second.group != id || last->second.given))) continue;
+      if (last->second.group != id && machine.last_version() < last->second.version) {
+        return report_(fmt::format("group {} serves shard {} at version {}, group {} was at {}", id, shard.shard,
+                                   machine.last_version(), last->second.group, last->second.version));
+      }
+      last->second = {.group = id, .version = std::max(machine.last_version(), last->second.version), .given = gives};
+    }
   }
 }
 

@@ -114,6 +114,7 @@ class Invariants final : public node::Observer {
   std::vector<GroupId> groups() const;
   // Every slot is served by one group at most, as the logs have it so far (I14); asked now and then.
   void check_owners();
+  void check_versions();
   // At the end: by exactly one, and nobody who lives holds keys of a shard that it does not own. A group that is gone
   // may have had something left to erase.
   void check_conservation(const std::vector<GroupId>& alive);
@@ -128,6 +129,13 @@ class Invariants final : public node::Observer {
   const ClockOf clock_;
   std::set<NodeId> damaged_;
   std::map<GroupId, std::unique_ptr<GroupInvariants>> groups_;
+  // Who served a shard last, and the newest version that it may have given a key of it.
+  struct Served {
+    GroupId group;
+    Version version;
+    bool given = false;  // what its group writes from then on is no key's of it
+  };
+  std::map<ShardId, Served> served_;
 };
 
 }  // namespace flux::sim

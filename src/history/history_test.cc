@@ -96,6 +96,16 @@ TEST(Linearizability, conditional_operations_tell_what_they_met) {
             Answer::kYes);
 }
 
+TEST(Linearizability, what_expires_takes_no_other_value_with_it) {
+  const auto expire = [](int64_t called, std::string value) {
+    return unknown(op(Kind::kExpire, called, called, std::move(value)));
+  };
+  EXPECT_EQ(answer_of({set(1, 2, "a"), expire(5, "a"), get(3, 4, "a"), get(6, 7, {})}), Answer::kYes);
+  EXPECT_EQ(answer_of({set(1, 2, "a"), expire(5, "a"), get(6, 7, "a"), get(8, 9, {})}), Answer::kYes);
+  EXPECT_EQ(answer_of({set(1, 2, "a"), expire(5, "a"), get(3, 4, {})}), Answer::kNo) << "too early";
+  EXPECT_EQ(answer_of({set(1, 2, "a"), expire(5, "a"), set(3, 4, "b"), get(6, 7, {})}), Answer::kNo) << "renewed";
+}
+
 TEST(Linearizability, keys_are_independent) {
   Operation other = get(3, 4, {});
   other.key = "other";
@@ -148,6 +158,7 @@ const std::vector<std::vector<Kind>> kKindsOfKeys = {
     {Kind::kGet, Kind::kSet, Kind::kSetNx, Kind::kGetSet, Kind::kDelete, Kind::kAdd, Kind::kAppend},
     {Kind::kGet, Kind::kSet, Kind::kSetNx, Kind::kGetSet, Kind::kDelete},
     {Kind::kGet, Kind::kSet, Kind::kDelete},
+    {Kind::kGet, Kind::kSet, Kind::kDelete, Kind::kExpire},
     {Kind::kGet, Kind::kAdd},
     {Kind::kGet, Kind::kAppend},
 };
@@ -196,10 +207,12 @@ History random_history(Rng& rng, size_t operations, bool honest) {
         operation.result = std::to_string(before.value_or("").size() + operation.argument.size());
         break;
       case Kind::kSet:
+      case Kind::kExpire:
         break;
     }
-    const bool lost = rng.chance(losses);
-    if (!lost || rng.chance(0.5)) state = effect_of(unknown(operation), state).after;
+    const bool lost = operation.kind == Kind::kExpire || rng.chance(losses);
+    const Transition effect = effect_of(unknown(operation), state);
+    if (effect.possible && (!lost || rng.chance(0.5))) state = effect.after;
     history.push_back(lost ? unknown(operation) : operation);
   }
   return history;

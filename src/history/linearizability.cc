@@ -192,6 +192,7 @@ void Search::forget_unseen_values() {
     if (operation.result && (operation.kind == Kind::kGet || operation.kind == Kind::kGetSet)) {
       seen.insert(*operation.result);
     }
+    if (operation.kind == Kind::kExpire) seen.insert(operation.argument);  // it tells one value from another
   }
   const std::string* unseen = nullptr;
   for (Operation& operation : operations_) {
@@ -419,6 +420,8 @@ Transition effect_of(const Operation& operation, const State& before) {
           std::to_string(static_cast<int64_t>(static_cast<uint64_t>(*left) + static_cast<uint64_t>(*right)));
       return {.possible = !known || operation.result == sum, .after = sum};
     }
+    case Kind::kExpire:  // where it does nothing it need not have been
+      return {.possible = before == operation.argument, .after = std::nullopt};
     case Kind::kAppend: {
       const std::string after = before.value_or("") + operation.argument;
       return {.possible = !known || operation.result == std::to_string(after.size()), .after = after};

@@ -8,8 +8,8 @@
 namespace flux::history {
 namespace {
 
-constexpr std::array<std::string_view, kKinds> kKindNames = {"get",    "set", "setnx", "getset",
-                                                             "delete", "add", "append"};
+constexpr std::array<std::string_view, kKinds> kKindNames = {"get",    "set", "setnx",  "getset",
+                                                             "delete", "add", "append", "expire"};
 constexpr std::array<std::string_view, 3> kOutcomeNames = {"ok", "failed", "unknown"};
 
 void append_string(std::string& out, std::string_view bytes) {

@@ -22,8 +22,9 @@ enum class Kind : uint8_t {
   kDelete,  // result: whether there was a value
   kAdd,     // argument: a decimal number; result: the sum
   kAppend,  // argument: bytes; result: the length after
+  kExpire,  // argument: a value whose time is over; it goes if it is there. Never known: nobody is told
 };
-inline constexpr size_t kKinds = 7;
+inline constexpr size_t kKinds = 8;
 std::string_view to_string(Kind kind);
 
 enum class Outcome : uint8_t {

@@ -49,6 +49,8 @@ std::vector<std::string> request_of(const Operation& operation) {
       return {"INCRBY", operation.key, operation.argument};
     case Kind::kAppend:
       return {"APPEND", operation.key, operation.argument};
+    case Kind::kExpire:
+      break;  // nobody asks for it
   }
   return {};
 }
