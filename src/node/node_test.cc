@@ -15,6 +15,7 @@
 #include "node/replicas.h"
 #include "node/requests.h"
 #include "node/shard_load.h"
+#include "node/snapshots.h"
 
 namespace flux::node {
 namespace {
@@ -492,6 +493,38 @@ TEST(ClusterView, to_command_fills_in_what_was_left_out) {
   EXPECT_EQ(ranges.slot_ranges, 0u) << "only a hashed one has slots";
   EXPECT_EQ(ranges.replication, 2u);
   EXPECT_EQ(std::get<ctrl::AddNode>(command(api::AddNode{.name = "x"}).body).record.id, kNobody);
+}
+
+// --- Snapshots that arrive -------------------------------------------------------------------------------------------
+
+// A snapshot that was not taken when it was offered comes again by its last byte. It has been verified by then, and may
+// be about to be adopted: nothing of it may be written any more, or a power cut takes it.
+TEST(Snapshots, one_that_is_offered_again_is_not_written_again) {
+  env::testing::FakeFs fs;
+  ASSERT_TRUE(fs.create_dirs("/snapshots").ok());
+  SnapshotStore store(fs, "/snapshots");
+  const auto engine = engine::make_memory_engine({.hash_seed = 1});
+  const EntryId last{.index = Index(7), .term = Term(3)};
+  const auto prepared = [&](GroupId group) { return store.restore(group, *engine); };
+  ASSERT_TRUE(prepared(GroupId(1)).ok());
+  ASSERT_TRUE(prepared(GroupId(2)).ok());
+  raft::SnapshotMeta meta{.last = last, .membership = {}};
+  meta.membership.voters = {NodeId(1)};
+  const SavedSnapshot saved = store.save(GroupId(1), *engine->snapshot(), meta).value();
+  const std::string bytes = fs.contents(saved.path);
+  const SnapshotOpen open{.group = GroupId(2), .term = Term(3), .last = last, .bytes = bytes.size()};
+  ASSERT_EQ(store.open_incoming(open).value(), 0u);
+  ASSERT_TRUE(store.receive({.group = GroupId(2), .last = last, .offset = 0, .bytes = bytes}).value());
+  ASSERT_TRUE(store.verify_incoming(GroupId(2), last).ok());
+  const uint64_t written = fs.counts().bytes_written;
+  const uint64_t offset = store.open_incoming(open).value();
+  EXPECT_EQ(offset, bytes.size() - 1);
+  const SnapshotChunk again{.group = GroupId(2), .last = last, .offset = offset, .bytes = bytes.substr(offset)};
+  EXPECT_TRUE(store.receive(again).value()) << "it is offered again";
+  EXPECT_FALSE(store.receive(again).value()) << "once";
+  EXPECT_EQ(fs.counts().bytes_written, written);
+  ASSERT_TRUE(store.adopt(GroupId(2), last).ok());
+  EXPECT_EQ(store.newest(GroupId(2)).value()->meta.last, last);
 }
 
 // --- Loads -----------------------------------------------------------------------------------------------------------

@@ -150,8 +150,8 @@ Result<uint64_t> SnapshotStore::open_incoming(const SnapshotOpen& open) {
       if (under_way.bytes_here > 0) FLUX_PROBE("a snapshot goes on where it was");
       // All of it is here, but the group did not take it when it was offered: the last byte comes again, and with it
       // the offer.
-      if (under_way.bytes_here > 0 && under_way.bytes_here == under_way.bytes_total) --under_way.bytes_here;
-      return under_way.bytes_here;
+      under_way.offered_again = under_way.bytes_here > 0 && under_way.bytes_here == under_way.bytes_total;
+      return under_way.offered_again ? under_way.bytes_total - 1 : under_way.bytes_here;
     }
     // That of an earlier leader may never be completed, however new it is.
     if (under_way.last.index > open.last.index && open.term <= under_way.term) {
@@ -183,7 +183,11 @@ Result<bool> SnapshotStore::receive(const SnapshotChunk& chunk) {
     return Status(ErrorCode::kPrecondition, "no such snapshot is being received; announce it first");
   }
   Incoming& under_way = it->second;
-  if (chunk.offset + chunk.bytes.size() <= under_way.bytes_here) return false;  // a repeat
+  const uint64_t end = chunk.offset + chunk.bytes.size();
+  if (end <= under_way.bytes_here) {
+    // A repeat. It may have been verified by now: what were written after that would not be durable when it is adopted.
+    return end == under_way.bytes_total && std::exchange(under_way.offered_again, false);
+  }
   if (chunk.offset != under_way.bytes_here || chunk.bytes.size() > under_way.bytes_total - chunk.offset) {
     return Status(ErrorCode::kPrecondition, fmt::format("chunk at {} where {} comes next; announce the snapshot again",
                                                         chunk.offset, under_way.bytes_here));

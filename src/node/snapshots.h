@@ -62,6 +62,7 @@ class SnapshotStore {
     Term term;  // of the leader that sends it
     uint64_t bytes_total = 0;
     uint64_t bytes_here = 0;
+    bool offered_again = false;  // all is here; the last bytes come once more, and with them the offer
     std::unique_ptr<env::File> file;
   };
   std::string group_dir(GroupId group) const;
