@@ -69,8 +69,7 @@ bool Operator::knows(size_t host, const node::Identity& newest) {
   if (!met.ok()) return false;
   const auto found = met->find(newest.node);
   return found != met->end() &&
-         found->second ==
-             node::KnownPeers::Met{.store = newest.store, .boot = newest.boot, .start = newest.starts.back()};
+         found->second == node::MetPeer{.store = newest.store, .boot = newest.boot, .start = newest.starts.back()};
 }
 
 void Operator::removal_asked() {

@@ -107,7 +107,7 @@ void Nodes::end_process(size_t i) {
 }
 
 node::JoinTicket Nodes::ticket_for(size_t asked, const std::string& name) {
-  node::JoinTicket ticket{.cluster = node(asked).identity().cluster, .node = kNobody, .nodes = {}};
+  node::JoinTicket ticket{.cluster = node(asked).identity().cluster, .node = kNobody, .nodes = {}, .met = {}};
   node(asked).admin(0).status([&](const api::NodeStatus& status) {
     for (const api::NodeRecord& record : status.nodes) {
       if (record.name == name) ticket.node = record.id;

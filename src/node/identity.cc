@@ -198,13 +198,25 @@ Status check_log_is_there(env::Fs& fs, const NodeOptions& options, const Identit
                             options.data_dir, dir));
 }
 
-Result<std::map<NodeId, KnownPeers::Met>> KnownPeers::decode(std::string_view bytes) {
+std::string KnownPeers::encode(const MetPeers& met) {
+  std::string body;
+  Encoder encoder(body);
+  for (const auto& [node, peer] : met) {
+    encoder.u64(node.value());
+    encoder.u64(peer.store);
+    encoder.u64(peer.boot);
+    encoder.u64(peer.start);
+  }
+  return seal(kPeersMagic, body);
+}
+
+Result<MetPeers> KnownPeers::decode(std::string_view bytes) {
   FLUX_TRY(const std::string_view body, unseal(kPeersMagic, bytes, "the peers file"));
-  std::map<NodeId, Met> all;
+  MetPeers all;
   Decoder decoder(body);
   while (decoder.ok() && decoder.remaining() > 0) {
     const NodeId node(decoder.u64());
-    Met& met = all[node];
+    MetPeer& met = all[node];
     met.store = decoder.u64();
     met.boot = decoder.u64();
     met.start = decoder.u64();
@@ -219,7 +231,7 @@ Result<std::unique_ptr<KnownPeers>> KnownPeers::open(env::Fs& fs, std::string da
   FLUX_TRY(const bool exists, fs.exists(path));
   if (!exists) return known;
   FLUX_TRY(const std::string bytes, env::read_file(fs, path, kFileBytesMax));
-  Result<std::map<NodeId, Met>> met = decode(bytes);
+  Result<MetPeers> met = decode(bytes);
   if (!met.ok()) return met.status().with(known->data_dir_);
   known->met_ = std::move(met).value();
   return known;
@@ -227,7 +239,7 @@ Result<std::unique_ptr<KnownPeers>> KnownPeers::open(env::Fs& fs, std::string da
 
 Status KnownPeers::admit(const net::Hello& hello) {
   const std::lock_guard lock(mutex_);
-  Met& met = met_[hello.node];
+  MetPeer& met = met_[hello.node];
   if (met.store != 0 && met.store != hello.store) {
     return Status(
         ErrorCode::kPrecondition,
@@ -255,16 +267,18 @@ Status KnownPeers::admit(const net::Hello& hello) {
   return save();
 }
 
-Status KnownPeers::save() {
-  std::string body;
-  Encoder encoder(body);
-  for (const auto& [node, met] : met_) {
-    encoder.u64(node.value());
-    encoder.u64(met.store);
-    encoder.u64(met.boot);
-    encoder.u64(met.start);
-  }
-  return env::write_file_atomically(fs_, data_dir_, "peers", seal(kPeersMagic, body));
+Status KnownPeers::learn(const MetPeers& met) {
+  const std::lock_guard lock(mutex_);
+  const size_t before = met_.size();
+  met_.insert(met.begin(), met.end());
+  return met_.size() == before ? Status() : save();
 }
+
+MetPeers KnownPeers::all() {
+  const std::lock_guard lock(mutex_);
+  return met_;
+}
+
+Status KnownPeers::save() { return env::write_file_atomically(fs_, data_dir_, "peers", encode(met_)); }
 
 }  // namespace flux::node

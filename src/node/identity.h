@@ -41,11 +41,23 @@ struct Identity {
 std::string encode_identity(const Identity& identity);
 Result<Identity> decode_identity(std::string_view bytes);
 
+// The newest start of a peer that was met.
+struct MetPeer {
+  uint64_t store = 0;
+  uint64_t boot = 0;
+  uint64_t start = 0;  // its random number
+  bool operator==(const MetPeer&) const = default;
+};
+using MetPeers = std::map<NodeId, MetPeer>;
+
 // What a cluster tells a node that was added to it.
 struct JoinTicket {
   net::ClusterId cluster;
   NodeId node;
   std::vector<FounderRecord> nodes;
+  // Whom the node that answers has met, itself among them: who lost what it promised before we came is refused by us
+  // too.
+  MetPeers met;
 };
 
 // Reads the directory's identity, or makes one, with boot 0: as a founder, or from a ticket. kPrecondition or
@@ -64,17 +76,14 @@ Result<bool> has_identity(env::Fs& fs, const std::string& data_dir);
 // Remembers the peers that were met, so that one that lost its promises is refused. Thread-safe.
 class KnownPeers {
  public:
-  // The newest start of a peer that was met.
-  struct Met {
-    uint64_t store = 0;
-    uint64_t boot = 0;
-    uint64_t start = 0;  // its random number
-    bool operator==(const Met&) const = default;
-  };
-  static Result<std::map<NodeId, Met>> decode(std::string_view bytes);
+  static std::string encode(const MetPeers& met);
+  static Result<MetPeers> decode(std::string_view bytes);
   static Result<std::unique_ptr<KnownPeers>> open(env::Fs& fs, std::string data_dir);
   // kPrecondition if this is not the store we met under that node id, or an older copy of it.
   Status admit(const net::Hello& hello);
+  // What somebody else knows, of those that were not met here. Durable on return.
+  Status learn(const MetPeers& met);
+  MetPeers all();
 
  private:
   KnownPeers(env::Fs& fs, std::string data_dir) : fs_(fs), data_dir_(std::move(data_dir)) {}
@@ -83,7 +92,7 @@ class KnownPeers {
   env::Fs& fs_;
   const std::string data_dir_;
   std::mutex mutex_;
-  std::map<NodeId, Met> met_;  // guarded by mutex_
+  MetPeers met_;  // guarded by mutex_
 };
 
 }  // namespace flux::node

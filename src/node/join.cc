@@ -83,7 +83,7 @@ class Joining final : public env::StreamHandler, public std::enable_shared_from_
     if (Status status = take_status(body); !status.ok()) return retry(status);
     const Result<JoinReply> reply = decode_join_reply(body);
     if (!reply.ok()) return retry(reply.status());
-    JoinTicket ticket{.cluster = reply->cluster, .node = reply->node, .nodes = {}};
+    JoinTicket ticket{.cluster = reply->cluster, .node = reply->node, .nodes = {}, .met = reply->met};
     for (const api::NodeRecord& record : reply->nodes) {
       ticket.nodes.push_back({.id = record.id, .name = record.name, .address = record.peer_address});
     }

@@ -39,6 +39,7 @@ Status NodeImpl::start(const JoinTicket* ticket) {
   FLUX_TRY(lock_, world_.fs.lock_dir(options_.data_dir));
   FLUX_TRY(identity_, open_identity(world_.fs, options_, ticket, world_.entropy));
   FLUX_TRY(known_peers_, KnownPeers::open(world_.fs, options_.data_dir));
+  if (ticket != nullptr) FLUX_RETURN_IF_ERROR(known_peers_->learn(ticket->met));
   FLUX_TRY(replicas_, Replicas::open(world_.fs, options_.data_dir));
   for (const FounderRecord& founder : identity_.founders) {
     directory_.put({.id = founder.id, .name = founder.name, .peer_address = founder.address});

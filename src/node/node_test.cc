@@ -495,6 +495,44 @@ TEST(ClusterView, to_command_fills_in_what_was_left_out) {
   EXPECT_EQ(std::get<ctrl::AddNode>(command(api::AddNode{.name = "x"}).body).record.id, kNobody);
 }
 
+// --- Who is who ------------------------------------------------------------------------------------------------------
+
+// Who has lost what it promised before a node came is refused by that node too: it was told whom the others had met.
+TEST(KnownPeers, what_others_have_met_counts) {
+  env::testing::FakeFs fs;
+  ASSERT_TRUE(fs.create_dirs("/data").ok());
+  const auto hello = [](uint64_t store, uint64_t boot, std::vector<uint64_t> starts) {
+    net::Hello words{.node = NodeId(2), .name = "n2"};
+    words.store = store, words.boot = boot, words.starts = std::move(starts);
+    return words;
+  };
+  {
+    const auto known = KnownPeers::open(fs, "/data").value();
+    ASSERT_TRUE(known->learn({{NodeId(2), {.store = 7, .boot = 3, .start = 9}}}).ok());
+    EXPECT_EQ(known->admit(hello(8, 1, {5})).code(), ErrorCode::kPrecondition) << "another disk";
+  }
+  fs.crash(env::testing::CrashPolicy::drop_all());
+  const auto known = KnownPeers::open(fs, "/data").value();
+  EXPECT_EQ(known->admit(hello(8, 4, {5})).code(), ErrorCode::kPrecondition) << "it is known after a power cut";
+  EXPECT_EQ(known->admit(hello(7, 2, {1, 2})).code(), ErrorCode::kPrecondition) << "an older copy";
+  EXPECT_TRUE(known->admit(hello(7, 4, {9, 11})).ok());
+  // What was met here counts more than what is told.
+  ASSERT_TRUE(known->learn({{NodeId(2), {.store = 8, .boot = 9, .start = 1}}}).ok());
+  EXPECT_EQ(known->all().at(NodeId(2)), (MetPeer{.store = 7, .boot = 4, .start = 11}));
+}
+
+TEST(KnownPeers, a_join_is_answered_with_whom_the_others_have_met) {
+  const JoinReply reply{.cluster = net::ClusterId(5),
+                        .node = NodeId(4),
+                        .nodes = {{.id = NodeId(1), .name = "n1", .peer_address = "h:1"}},
+                        .met = {{NodeId(1), {.store = 3, .boot = 2, .start = 77}}}};
+  const std::string bytes = encode_join_reply(reply);
+  const JoinReply again = decode_join_reply(bytes).value();
+  EXPECT_EQ(again.met, reply.met);
+  EXPECT_EQ(again.nodes, reply.nodes);
+  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(decode_join_reply(bytes.substr(0, size)).ok());
+}
+
 // --- Snapshots that arrive -------------------------------------------------------------------------------------------
 
 // A snapshot that was not taken when it was offered comes again by its last byte. It has been verified by then, and may

@@ -109,6 +109,7 @@ std::string encode_join_reply(const JoinReply& reply) {
   encoder.id(reply.node);
   encoder.varint(reply.nodes.size());
   for (const api::NodeRecord& record : reply.nodes) encoder.bytes(encode_node_record(record));
+  encoder.bytes(KnownPeers::encode(reply.met));
   return out;
 }
 
@@ -122,7 +123,9 @@ Result<JoinReply> decode_join_reply(std::string_view body) {
     FLUX_TRY(api::NodeRecord record, decode_node_record(decoder.bytes()));
     reply.nodes.push_back(std::move(record));
   }
+  const std::string_view met = decoder.bytes();
   FLUX_RETURN_IF_ERROR(decoder.finish("a join reply"));
+  FLUX_TRY(reply.met, KnownPeers::decode(met));
   return reply;
 }
 

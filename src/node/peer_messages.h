@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "net/handshake.h"
 #include "net/peer_link.h"
+#include "node/identity.h"
 #include "raft/message.h"
 
 namespace flux::node {
@@ -73,6 +74,7 @@ struct JoinReply {
   net::ClusterId cluster;
   NodeId node;
   std::vector<api::NodeRecord> nodes;
+  MetPeers met;
 };
 std::string encode_join_call(const JoinCall& call);
 Result<JoinCall> decode_join_call(std::string_view body);

@@ -295,7 +295,10 @@ Status NodeImpl::on_snapshot_chunk(const Connection& connection, const net::Fram
 Status NodeImpl::on_join(const Connection& connection, const net::FrameMessage& message) {
   FLUX_TRY(const JoinCall call, decode_join_call(message.body));
   const Answer answer(connection, message.request_id);
-  JoinReply reply{.cluster = identity_.cluster, .node = kNobody, .nodes = directory_.all()};
+  JoinReply reply{.cluster = identity_.cluster, .node = kNobody, .nodes = directory_.all(), .met = known_peers_->all()};
+  reply.met[identity_.node] = {.store = identity_.store,
+                               .boot = identity_.boot,
+                               .start = identity_.starts.empty() ? 0 : identity_.starts.back()};
   for (const api::NodeRecord& record : reply.nodes) {
     // The first: a later one of that name is about to go.
     if (record.name == call.name && reply.node == kNobody) reply.node = record.id;
