@@ -236,6 +236,35 @@ TEST(ScenarioShards, a_dead_node_is_replaced) {
   clients.check();
 }
 
+// A node that is not heard is known to be silent, whoever leads the controller, and nothing new is placed on it; it
+// keeps what it has, and is like any other once it is back.
+TEST(ScenarioShards, who_is_silent_gets_nothing_new) {
+  Nodes nodes(125, 5, with(1, 3, 2));
+  const size_t away = nodes.leader(kControlGroup) == 4 ? 3 : 4;
+  const NodeId id = nodes.id(away);
+  const auto is_silent = [&](size_t asked) { return nodes.chart(asked)->silent.contains(id); };
+  nodes.crash(away);
+  nodes.until([&] { return is_silent(0); });
+  const api::ClusterReply added = nodes.change(0, api::AddGroup{.replicas = 3});
+  ASSERT_TRUE(added.status.ok()) << added.status.to_string();
+  EXPECT_FALSE(nodes.chart(0)->config->group(added.group)->voters.contains(id));
+  EXPECT_EQ(nodes.change(0, api::AddGroup{.replicas = 5}).status.code(), ErrorCode::kPrecondition);
+  // The next leader of the controller does not have to find it out anew.
+  const size_t before = nodes.leader(kControlGroup);
+  nodes.crash(before);
+  const size_t asked = before == 0 ? 1 : 0;
+  bool forgotten = false;
+  nodes.watch([&] { forgotten = forgotten || !is_silent(asked); });
+  nodes.until([&] { return nodes.leader(kControlGroup) != SIZE_MAX && nodes.leader(kControlGroup) != before; });
+  nodes.pass(Millis(2'000));
+  nodes.watch(nullptr);
+  EXPECT_FALSE(forgotten);
+  ASSERT_TRUE(nodes.start(before).ok());
+  ASSERT_TRUE(nodes.start(away).ok());
+  nodes.until([&] { return nodes.chart(asked)->silent.empty(); });
+  EXPECT_TRUE(nodes.change(asked, api::AddGroup{.replicas = 5}).status.ok());
+}
+
 // All replicas of a node go elsewhere while it serves, and then it is removed: nobody sees an error.
 TEST(ScenarioShards, a_node_is_drained_and_removed) {
   Nodes nodes(116, 4, with(2, 3, 4));

@@ -71,25 +71,25 @@ void Controller::look() {
 
 // Keeps who was heard when, as long as we lead.
 void Controller::listen() {
-  if (!group_.halt_reason().ok() || !group_.leads()) return heard_.clear();
+  if (!group_.halt_reason().ok() || !group_.leads()) {
+    heard_.clear();
+    return forget_loads();
+  }
   const MonoTime now = loop_.now();
   for (const raft::PeerStatus& peer : group_.core().peers(now)) {
-    const auto [since, fresh] = heard_.emplace(peer.id, now);
-    if (!fresh && peer.recently_active) since->second = now;
+    // Who was silent under the last leader stays so until heard; the others get their time.
+    const auto [since, fresh] = heard_.emplace(peer.id, chart_->silent.contains(peer.id) ? MonoTime() : now);
+    if (peer.recently_active) since->second = now;
   }
 }
 
 void Controller::on_changed() {
   if (machine_.take_changed()) {
-    const ConfigNum before = chart_->config->num;
+    const ChartPtr before = chart_;
     chart_ = make_chart(machine_.state(), group_.state_machine().applied().index, *chart_);
     published_(chart_);
     rest_until_ = MonoTime();
-    if (chart_->config->num != before) {
-      loads_.clear();
-      advice_.clear();
-      advice_not_before_ = loop_.now() + kMeasuresAwaited * options_.measure_interval;
-    }
+    if (chart_->config->num != before->config->num || chart_->balance != before->balance) forget_loads();
   }
   announce();
   lead();
@@ -151,9 +151,12 @@ std::optional<ctrl::CommandBody> Controller::next_command() {
   if (auto command = found()) return command;
   ctrl::ReportSilent silent;
   for (const auto& [id, node] : chart_->config->nodes) {
+    if (!takes_part(node)) continue;
     const auto heard = heard_.find(id);
-    if (!takes_part(node) || heard == heard_.end()) continue;
-    if (loop_.now() >= heard->second + kSilentAfter * options_.election_timeout_max) silent.nodes.insert(id);
+    if (heard == heard_.end()) {
+      if (chart_->silent.contains(id)) silent.nodes.insert(id);
+    } else if (loop_.now() >= heard->second + kSilentAfter * options_.election_timeout_max)
+      silent.nodes.insert(id);
   }
   if (silent.nodes != chart_->silent) return silent;
   for (const ctrl::Action& action : chart_->actions) {
@@ -169,9 +172,14 @@ std::optional<ctrl::CommandBody> Controller::next_command() {
 
 void Controller::on_load(const LoadReport& report) {
   if (!group_.halt_reason().ok() || !group_.leads() || chart_->balance != ctrl::BalanceMode::kLoad) return;
+  if (owners_.empty()) {
+    for (const auto& [id, keyspace] : chart_->config->keyspaces) {
+      for (const ctrl::Shard& shard : keyspace.shards) owners_[shard.id] = shard.group;
+    }
+  }
   for (const auto& [shard, measured] : report.shards) {
-    const ctrl::Shard* known = chart_->config->place(shard).shard;
-    if (known == nullptr || known->group != report.group) continue;
+    const auto owner = owners_.find(shard);
+    if (owner == owners_.end() || owner->second != report.group) continue;
     const auto [load, fresh] = loads_.emplace(shard, measured);
     if (fresh) continue;
     // A burst of a second or two is no reason to move anything.
@@ -179,6 +187,13 @@ void Controller::on_load(const LoadReport& report) {
     load->second = measured;
     load->second.operations_per_second = (3 * before + measured.operations_per_second) / 4;
   }
+}
+
+void Controller::forget_loads() {
+  loads_.clear();
+  owners_.clear();
+  advice_.clear();
+  advice_not_before_ = loop_.now() + kMeasuresAwaited * options_.measure_interval;
 }
 
 std::optional<ctrl::CommandBody> Controller::next_advice() {

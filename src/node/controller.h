@@ -56,6 +56,7 @@ class Controller {
   void lead();
   std::optional<ctrl::CommandBody> next_command();
   std::optional<ctrl::CommandBody> next_advice();
+  void forget_loads();
   std::optional<ctrl::CommandBody> found() const;
   void listen();
   std::optional<raft::ConfigStep> next_member_change() const;
@@ -77,6 +78,7 @@ class Controller {
   std::map<NodeId, MonoTime> heard_;    // as leader: when each node was heard last, or expected to be from then on
   // Balancing by load, as leader. Measured since the newest configuration: what moved or was cut is measured anew.
   std::map<ShardId, ctrl::ShardReport> loads_;
+  std::map<ShardId, GroupId> owners_;  // of the newest configuration; empty: not looked up yet
   std::deque<ctrl::Command> advice_;
   MonoTime advice_not_before_;
   env::TimerId timer_;
