@@ -197,6 +197,50 @@ TEST(ScenarioShards, M22_a_power_cut_between_two_lives) {
   EXPECT_GT(operations, 15u);
 }
 
+// All that the log had of a group is damaged, as if the group had never been there. The replica is known to have made
+// promises, so it does not begin the group anew.
+TEST(ScenarioShards, S04_a_group_that_the_log_has_lost_does_not_vote) {
+  Nodes nodes(126, 3, with(1, 3, 2));
+  balance(nodes, "off");
+  const size_t asked = nodes.wait_leader(kControlGroup);
+  const size_t rotten = (asked + 1) % 3, good = (asked + 2) % 3;
+  const auto log_files = [&] {
+    std::map<std::string, std::string> files;
+    const std::vector<std::string> names = nodes.fs(rotten).list("/data/wal").value();
+    for (const std::string& name : names) {
+      files["/data/wal/" + name] = nodes.fs(rotten).contents("/data/wal/" + name);
+    }
+    return files;
+  };
+  const auto before = log_files();
+  ASSERT_TRUE(nodes.change(asked, api::AddGroup{.replicas = 3}).status.ok());
+  nodes.until([&] {
+    const ctrl::Group* group = nodes.chart(asked)->config->group(kTwo);
+    return group != nullptr && group->state == ctrl::GroupState::kServing && nodes.converged(kTwo);
+  });
+  // What follows proves that it was all there: without it the end of the log might just not have been written.
+  const auto written = log_files();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(nodes.put(asked, "k" + std::to_string(i), "v").ok());
+  nodes.crash(rotten, env::testing::CrashPolicy::keep_all());
+  for (const auto& [path, bytes] : written) {
+    const auto old = before.find(path);
+    for (size_t at = 0; at < bytes.size(); at += 4096) {
+      const std::string page = bytes.substr(at, 4096);
+      const bool is_new = old == before.end() || at >= old->second.size() || page != old->second.substr(at, 4096);
+      const bool is_written = page.find_first_not_of('\0') != std::string::npos;
+      if (is_new && is_written) nodes.fs(rotten).flip_bit(path, 8 * (at + 100));
+    }
+  }
+  ASSERT_TRUE(nodes.start(rotten).ok());
+  nodes.pass(Millis(3'000));
+  EXPECT_EQ(nodes.group(rotten, kTwo).halt_reason().code(), ErrorCode::kDataLoss);
+  EXPECT_NE(nodes.group(rotten, kTwo).halt_reason().message().find("must not vote"), std::string::npos);
+  // Of three nodes this one would be a vote that is missing now.
+  nodes.crash(good);
+  nodes.pass(Millis(3'000));
+  EXPECT_EQ(nodes.leader(kTwo), SIZE_MAX);
+}
+
 // --- Nodes that come and go ------------------------------------------------------------------------------------------
 
 // A node is gone for good; another takes all its places, and then it may be forgotten.

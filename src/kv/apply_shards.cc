@@ -75,10 +75,7 @@ Status StateMachine::apply_shard_change(const api::ShardChange& change, Version 
 }
 
 Status StateMachine::apply_shard(const ApplyConfig& command, Version, api::CommandResult& result) {
-  if (command.num <= config_num()) {
-    FLUX_PROBE("a configuration comes that was applied before");
-    return {};
-  }
+  if (command.num <= config_num()) return {};
   if (!settled()) return refuse(result, ErrorCode::kPrecondition, "shards are still being handed over");
   Result<std::vector<ShardInfo>> table = cut_table(shards_.all(), group_, command);
   if (!table.ok()) return refuse(result, table.status().code(), table.status().message());

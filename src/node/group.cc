@@ -91,7 +91,6 @@ Status Group::start(NodeId self, const raft::Membership& founding, bool promised
     }
   }
   if (promised && !wal_.has_group(id_) && wal_.recovery().new_groups_lost) {
-    FLUX_PROBE("a log has lost a whole group");
     halt(Status(
         ErrorCode::kDataLoss,
         "the log is damaged, and with it went all that this replica had promised; it must not vote. Replace this "
