@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Plants the bugs of sim/planted into a copy of the tree, one at a time, and counts the seeds until fluxsim finds each.
 
-Each bug is a patch: a line that says what is wrong, then the difference. The product's sources hold nothing of them.
+Each bug is a patch: a line that says what is wrong, then the difference. The product's sources hold nothing of them. A
+second line "Held by: PROGRAM TEST" says that seeds hardly meet the bug, and which test must turn red instead.
 
   ./x sim --planted [--seeds N] [--jobs J] [--from S] [NAME...]   all of them, or those named
   sim/planted.py --check                                          whether every patch still fits the tree
@@ -64,10 +65,16 @@ def check():
     return 1 if failed else 0
 
 
-def build(tree):
+def held_by(patch):
+    """The test program and the test that hold the bug; None if seeds do."""
+    found = re.search(r"^Held by: (\w+) ([\w.]+)$", patch.read_text(), re.M)
+    return found.groups() if found else None
+
+
+def build(tree, target="fluxsim"):
     if not (tree / "build" / "release" / "build.ninja").exists():
         subprocess.run(["cmake", "--preset", "release"], cwd=tree, check=True, stdout=subprocess.DEVNULL)
-    done = subprocess.run(["cmake", "--build", "--preset", "release", "--target", "fluxsim"], cwd=tree,
+    done = subprocess.run(["cmake", "--build", "--preset", "release", "--target", target], cwd=tree,
                           capture_output=True, text=True)
     return done.returncode == 0, done.stdout[-3000:]
 
@@ -88,6 +95,12 @@ def hunt(tree, options):
     if found.startswith("the process ended") and crash:
         found = crash.group(0)
     return int(seed.group(1)) - options.first + 1, found[:150]
+
+
+def turns_red(tree, program, test):
+    done = subprocess.run([str(tree / "build/release/bin" / program), f"--gtest_filter={test}"],
+                          capture_output=True, text=True, timeout=600)
+    return re.search(rf"^\[  FAILED  \] {re.escape(test)}\b", done.stdout, re.M) is not None
 
 
 def main():
@@ -112,19 +125,27 @@ def main():
     good, output = build(tree)
     if not good:
         sys.exit(output)
-    counts, missed = [], []
+    counts, missed, held = [], [], 0
     for patch in patches:
         began = time.monotonic()
         good, why = apply(patch, tree=tree)
         if not good:
             sys.exit(f"{patch.name} does not fit: {why}")
+        test = held_by(patch)
         try:
-            good, output = build(tree)
+            good, output = build(tree, test[0] if test else "fluxsim")
             if not good:
                 sys.exit(f"{patch.name} does not build:\n{output}")
-            seeds, found = hunt(tree, options)
+            red = test and turns_red(tree, *test)
+            seeds, found = (None, "") if test else hunt(tree, options)
         finally:
             apply(patch, "-R", tree=tree)
+        if test:
+            held += 1 if red else 0
+            missed += [] if red else [patch.stem]
+            print(f"{patch.stem:<32} {test[1]} {'turns red' if red else 'STAYS GREEN'}  "
+                  f"({time.monotonic() - began:.0f} s)  {what(patch)}", flush=True)
+            continue
         if seeds is None:
             missed.append(patch.stem)
         else:
@@ -132,7 +153,8 @@ def main():
         verdict = f"NOT FOUND in {options.seeds} seeds" if seeds is None else f"{seeds:>5} seeds"
         print(f"{patch.stem:<32} {verdict}  ({time.monotonic() - began:.0f} s)  {what(patch)}\n    -> {found}", flush=True)
     median = f", median {statistics.median(counts):.0f} seeds, most {max(counts)}" if counts else ""
-    print(f"{'FAILED' if missed else 'ok'}: {len(counts)} of {len(patches)} planted bugs were found{median}"
+    print(f"{'FAILED' if missed else 'ok'}: {len(counts)} of {len(patches)} planted bugs were found by seeds{median}; "
+          f"{held} by a test of their own"
           + (f"; not: {', '.join(missed)}" if missed else ""))
     return 1 if missed else 0
 
