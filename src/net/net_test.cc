@@ -76,7 +76,11 @@ class Receiver : public PeerReceiver {
     if (message.type == kNote) notes += message.body;
     return {};
   }
+  Status still_welcome(const Hello&) override {
+    return welcome ? Status() : Status(ErrorCode::kPrecondition, "no longer a member");
+  }
   std::string notes;
+  bool welcome = true;
 };
 
 class NetTest : public ::testing::Test {
@@ -279,6 +283,29 @@ TEST(Acceptor, pings_are_answered_and_long_silence_ends_a_connection) {
   loop.advance(Millis(29'000));
   EXPECT_FALSE(wire->closed());
   loop.advance(Millis(2000));
+  EXPECT_TRUE(wire->closed());
+}
+
+TEST(Acceptor, who_is_no_longer_welcome_is_let_go_at_the_next_sign_of_life) {
+  env::testing::FakeLoop loop;
+  env::testing::FakeNetwork network;
+  Receiver receiver;
+  const auto acceptor = PeerAcceptor::listen(network, {&loop}, {"near", 1}, {.frame_bytes_max = 1_MiB}, receiver);
+  const auto wire = network.dial();
+  const auto give = [&](uint8_t type, std::string_view body) {
+    std::string bytes;
+    FrameWriter writer(bytes);
+    writer.message(type, 0, body);
+    writer.finish();
+    wire->give(bytes);
+    loop.settle();
+  };
+  give(kHelloType, encode_hello(hello_of(1)));
+  give(kPingType, {});
+  EXPECT_FALSE(wire->closed());
+  receiver.welcome = false;
+  EXPECT_FALSE(wire->closed());
+  give(kPingType, {});
   EXPECT_TRUE(wire->closed());
 }
 

@@ -122,6 +122,7 @@ size_t Connection::on_data(env::Stream&, std::string_view data) {
 Status Connection::on_message(const FrameMessage& message) {
   if (!greeted_) return on_hello(message);
   if (message.type == kPingType) {
+    FLUX_RETURN_IF_ERROR(acceptor_.receiver().still_welcome(peer_));
     FrameWriter frame(stream_->outbox());
     frame.message(kPongType, 0, {});
     frame.finish();

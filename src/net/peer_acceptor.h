@@ -30,6 +30,9 @@ class PeerReceiver {
   virtual ~PeerReceiver() = default;
   // Whether to talk to this peer: OK with our own greeting, or why not, for people. Any loop.
   virtual Result<Hello> greet(const Hello& theirs) = 0;
+  // Asked with every sign of life, on the connection's loop: an error closes the connection, and the next greeting says
+  // why.
+  virtual Status still_welcome(const Hello& theirs) = 0;
   // A message or call of type kFirstUserType or above, on the connection's loop. Keep `connection` only as weak_ptr. An
   // error closes the connection.
   virtual Status on_peer_message(const std::shared_ptr<PeerConnection>& connection, const FrameMessage& message) = 0;

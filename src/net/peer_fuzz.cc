@@ -49,6 +49,7 @@ class Diary final : public net::PeerReceiver {
     greeted = true;
     return hello_of(2);
   }
+  Status still_welcome(const net::Hello&) override { return {}; }
   Status on_peer_message(const std::shared_ptr<net::PeerConnection>& from, const net::FrameMessage& message) override {
     FLUX_CHECK(greeted, "a message before the greeting");
     FLUX_CHECK(message.type >= net::kFirstUserType);

@@ -72,6 +72,7 @@ class NodeImpl final : public Node, public net::PeerReceiver {
 
   // net::PeerReceiver
   Result<net::Hello> greet(const net::Hello& theirs) override;
+  Status still_welcome(const net::Hello& theirs) override;
   Status on_peer_message(const std::shared_ptr<net::PeerConnection>& connection,
                          const net::FrameMessage& message) override;
   // peer_requests.cc

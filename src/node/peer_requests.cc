@@ -55,11 +55,7 @@ Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
     return Status(ErrorCode::kPrecondition,
                   fmt::format("node {} is this very node; was its data directory copied?", theirs.node));
   }
-  if (directory_.removed(theirs.node)) {
-    return Status(ErrorCode::kPrecondition, fmt::format("node {} ('{}') is not a member of this cluster; add it with "
-                                                        "'fluxctl node add'",
-                                                        theirs.node, theirs.name));
-  }
+  FLUX_RETURN_IF_ERROR(still_welcome(theirs));
   FLUX_RETURN_IF_ERROR(known_peers_->admit(theirs));
   // A node we have not heard of was added while we were away, or before a restart that has yet to apply it. It may
   // lead, or be the vote that is missing: we must talk with it to learn more.
@@ -67,6 +63,14 @@ Result<net::Hello> NodeImpl::greet(const net::Hello& theirs) {
     directory_.put({.id = theirs.node, .name = theirs.name, .peer_address = theirs.peer_address});
   }
   return ours;
+}
+
+// One that was removed while it was connected would never learn of it: nobody has anything to tell it.
+Status NodeImpl::still_welcome(const net::Hello& theirs) {
+  if (!directory_.removed(theirs.node)) return {};
+  return {ErrorCode::kPrecondition, fmt::format("node {} ('{}') is not a member of this cluster; add it with "
+                                                "'fluxctl node add'",
+                                                theirs.node, theirs.name)};
 }
 
 Status NodeImpl::on_peer_message(const Connection& connection, const net::FrameMessage& message) {
