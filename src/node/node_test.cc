@@ -557,7 +557,8 @@ TEST(Snapshots, one_that_is_offered_again_is_not_written_again) {
   const uint64_t written = fs.counts().bytes_written;
   const uint64_t offset = store.open_incoming(open).value();
   EXPECT_EQ(offset, bytes.size() - 1);
-  const SnapshotChunk again{.group = GroupId(2), .last = last, .offset = offset, .bytes = bytes.substr(offset)};
+  const SnapshotChunk again{
+      .group = GroupId(2), .last = last, .offset = offset, .bytes = std::string_view(bytes).substr(offset)};
   EXPECT_TRUE(store.receive(again).value()) << "it is offered again";
   EXPECT_FALSE(store.receive(again).value()) << "once";
   EXPECT_EQ(fs.counts().bytes_written, written);
