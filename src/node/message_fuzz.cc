@@ -2,6 +2,8 @@
 // refused.
 #include <cstddef>
 #include <cstdint>
+#include <optional>
+#include <string>
 #include <string_view>
 
 #include "node/identity.h"
@@ -21,12 +23,16 @@ void one_spelling(std::string_view bytes, Decode decode, Encode encode) {
   if (value.ok()) FLUX_CHECK(encode(*value) == bytes);
 }
 
+// How much a scan may bring is cut to what is allowed: what was read once is read as it is written.
 void read_request(std::string_view bytes) {
-  const Result<WaitingRead> read = WaitingRead::decode(bytes, [](const api::ReadReply&) {}, MonoTime());
-  if (!read.ok()) return;
-  std::string again;
-  read->encode(again);
-  FLUX_CHECK(again == bytes);
+  const auto again = [](std::string_view request) -> std::optional<std::string> {
+    const Result<WaitingRead> read = WaitingRead::decode(request, [](const api::ReadReply&) {}, MonoTime());
+    if (!read.ok()) return std::nullopt;
+    std::string out;
+    read->encode(out);
+    return out;
+  };
+  if (const auto once = again(bytes)) FLUX_CHECK(again(*once) == once);
 }
 
 void read_reply(std::string_view bytes) {
