@@ -13,7 +13,7 @@ constexpr uint64_t kBytesPerOperation = 64_KiB;
 class Adviser {
  public:
   Adviser(const State& state, const std::map<ShardId, ShardReport>& reports, const AdviceOptions& options)
-      : state_(state), config_(state.config()), reports_(reports), options_(options) {}
+      : state_(state), config_(state.config()), reports_(reports), options_(options), destinations_(state) {}
 
   void splits_and_merges() {
     for (const auto& [id, keyspace] : config_.keyspaces) {
@@ -42,17 +42,7 @@ class Adviser {
   // Groups that settle or move the shard now would refuse the command.
   bool is_free(const Shard& shard) const {
     return !touched_.contains(shard.id) && !state_.progress_of(shard.group).busy() && !busy_.contains(shard.group) &&
-           !state_.planned([&](const Step& step) { return step.moves(shard.id); });
-  }
-
-  // Where it will be once the plans there are have come to their end.
-  GroupId destination(const Shard& shard) const {
-    GroupId group = shard.group;
-    state_.planned([&](const Step& step) {
-      if (step.moves(shard.id)) group = std::get<MoveShard>(step.task).to;
-      return false;
-    });
-    return group;
+           !destinations_.is_promised(shard.id);
   }
 
   void propose(CommandBody body) {
@@ -96,7 +86,7 @@ class Adviser {
     for (const Shard& shard : keyspace.shards) {
       const ShardReport* load = report(shard.id);
       if (!load) return;
-      loads[destination(shard)] += cost(*load);
+      loads[destinations_.of(shard)] += cost(*load);
     }
     std::vector<Bin> bins;
     uint64_t load_sum = 0, weight_sum = 0;
@@ -138,6 +128,7 @@ class Adviser {
   const Config& config_;
   const std::map<ShardId, ShardReport>& reports_;
   const AdviceOptions& options_;
+  const Destinations destinations_;
   std::set<ShardId> touched_;
   std::set<GroupId> busy_;  // by the advice itself
   std::vector<Command> commands_;

@@ -7,43 +7,6 @@
 namespace flux::ctrl {
 namespace {
 
-// Where shards are, or will be once the plans there are have come to their end.
-class Destinations {
- public:
-  explicit Destinations(const State& state) {
-    for (const auto& [id, plan] : state.plans) {
-      if (!plan.active()) continue;
-      for (const Step& step : plan.steps) {
-        const auto* move = std::get_if<MoveShard>(&step.task);
-        if (move && State::is_open(plan, step)) promised_[move->shard] = move->to;
-      }
-    }
-  }
-
-  bool is_promised(ShardId shard) const { return promised_.contains(shard); }
-  GroupId of(const Shard& shard) const {
-    const auto found = promised_.find(shard.id);
-    return found == promised_.end() ? shard.group : found->second;
-  }
-  // What each group has of a keyspace.
-  std::map<GroupId, uint64_t> loads(const Keyspace& keyspace) const {
-    std::map<GroupId, uint64_t> loads;
-    for (size_t at = 0; at < keyspace.shards.size(); ++at) loads[of(keyspace.shards[at])] += keyspace.measure(at);
-    return loads;
-  }
-  // What each group has of all keyspaces: where two groups are equal in one keyspace, the other ones decide.
-  std::map<GroupId, uint64_t> loads(const Config& config) const {
-    std::map<GroupId, uint64_t> sums;
-    for (const auto& [id, keyspace] : config.keyspaces) {
-      for (const auto& [group, load] : loads(keyspace)) sums[group] += load;
-    }
-    return sums;
-  }
-
- private:
-  std::map<ShardId, GroupId> promised_;
-};
-
 std::vector<Bin> bins_for(const State& state, const Keyspace& keyspace, const Destinations& destinations,
                           const std::set<GroupId>& without, std::map<GroupId, uint64_t>& totals) {
   std::map<GroupId, uint64_t> here = destinations.loads(keyspace);
@@ -64,6 +27,35 @@ void note(std::vector<MoveShard>& moves, std::map<GroupId, uint64_t>& totals, co
 }
 
 }  // namespace
+
+Destinations::Destinations(const State& state) {
+  for (const auto& [id, plan] : state.plans) {
+    if (!plan.active()) continue;
+    for (const Step& step : plan.steps) {
+      const auto* move = std::get_if<MoveShard>(&step.task);
+      if (move && State::is_open(plan, step)) promised_[move->shard] = move->to;
+    }
+  }
+}
+
+GroupId Destinations::of(const Shard& shard) const {
+  const auto found = promised_.find(shard.id);
+  return found == promised_.end() ? shard.group : found->second;
+}
+
+std::map<GroupId, uint64_t> Destinations::loads(const Keyspace& keyspace) const {
+  std::map<GroupId, uint64_t> loads;
+  for (size_t at = 0; at < keyspace.shards.size(); ++at) loads[of(keyspace.shards[at])] += keyspace.measure(at);
+  return loads;
+}
+
+std::map<GroupId, uint64_t> Destinations::loads(const Config& config) const {
+  std::map<GroupId, uint64_t> sums;
+  for (const auto& [id, keyspace] : config.keyspaces) {
+    for (const auto& [group, load] : loads(keyspace)) sums[group] += load;
+  }
+  return sums;
+}
 
 Status may_receive(const State& state, const Config& config, GroupId id, uint32_t replication) {
   const Group* group = config.group(id);

@@ -1,12 +1,28 @@
 // Which shards should be in which group, from the controller's state. Pure.
 #pragma once
 
+#include <map>
 #include <vector>
 
 #include "ctrl/placement.h"
 #include "ctrl/state.h"
 
 namespace flux::ctrl {
+
+// Where shards are, or will be once the plans there are have come to their end.
+class Destinations {
+ public:
+  explicit Destinations(const State& state);
+  bool is_promised(ShardId shard) const { return promised_.contains(shard); }
+  GroupId of(const Shard& shard) const;
+  // What each group has of a keyspace.
+  std::map<GroupId, uint64_t> loads(const Keyspace& keyspace) const;
+  // What each group has of all keyspaces: where two groups are equal in one keyspace, the other ones decide.
+  std::map<GroupId, uint64_t> loads(const Config& config) const;
+
+ private:
+  std::map<ShardId, GroupId> promised_;
+};
 
 // OK if the group may be given shards of a keyspace that wants so many voters; otherwise kNotFound or kPrecondition.
 Status may_receive(const State& state, const Config& config, GroupId group, uint32_t replication);

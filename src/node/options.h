@@ -63,8 +63,8 @@ struct NodeOptions {
   Micros heartbeat_interval = Millis(50);
   Micros election_timeout_min = Millis(300);
   Micros election_timeout_max = Millis(600);
-  // On a worker with more groups than this, groups that have had nothing to do for a while speak only so often; 0:
-  // never.
+  // On a worker with more groups than idle_groups_min, those that have had nothing to do for idle_after speak only
+  // every idle_heartbeat_interval; 0 there: as often as all others.
   uint32_t idle_groups_min = 32;
   Micros idle_heartbeat_interval = Millis(2000);
   Micros idle_after = Millis(2000);

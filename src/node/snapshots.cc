@@ -185,7 +185,7 @@ Result<bool> SnapshotStore::receive(const SnapshotChunk& chunk) {
   Incoming& under_way = it->second;
   const uint64_t end = chunk.offset + chunk.bytes.size();
   if (end <= under_way.bytes_here) {
-    // A repeat. It may have been verified by now: what were written after that would not be durable when it is adopted.
+    // A repeat. It may have been verified by now: what is written after that need not be durable when it is adopted.
     return end == under_way.bytes_total && std::exchange(under_way.offered_again, false);
   }
   if (chunk.offset != under_way.bytes_here || chunk.bytes.size() > under_way.bytes_total - chunk.offset) {
