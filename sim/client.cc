@@ -1,6 +1,7 @@
 #include "client.h"
 
 #include <absl/strings/escaping.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <utility>
@@ -73,18 +74,30 @@ void Client::connect(size_t node) {
   workload_.world_.network().connect(*loop_, Cluster::resp_address(node), {}, kConnectTimeout,
                                      [this, number = connection_](Result<std::unique_ptr<env::Stream>> stream) {
                                        if (number != connection_) return;
-                                       if (!stream.ok()) {
-                                         if (audited_) return give_up();
-                                         loop_->call_after(Millis(50), [this] {
-                                           if (workload_.stopped() || stream_ != nullptr) return give_up();
-                                           connect(rng_.below(workload_.cluster_.hosts()));
-                                         });
-                                         return;
-                                       }
+                                       if (!stream.ok()) return connect_later();
                                        stream_ = std::move(stream).value();
                                        stream_->set_handler(this);
-                                       send();
+                                       selected_ = !workload_.in_order(number_);
+                                       if (selected_) return send();
+                                       stream_->send(fmt::format("SELECT {}\r\n", kOrdered));
+                                       loop_->call_after(patience(), [this, number] {
+                                         if (number == connection_ && !selected_) give_up();
+                                       });
                                      });
+}
+
+Micros Client::patience() {
+  if (audited_) return Micros(10'000'000);
+  const auto most = static_cast<uint64_t>(workload_.options_.give_up_max.count());
+  return Micros(static_cast<int64_t>(rng_.between(100'000, most)));
+}
+
+void Client::connect_later() {
+  if (audited_) return give_up();
+  loop_->call_after(Millis(50), [this] {
+    if (workload_.stopped() || stream_ != nullptr) return give_up();
+    connect(rng_.below(workload_.cluster_.hosts()));
+  });
 }
 
 void Client::send() {
@@ -95,9 +108,7 @@ void Client::send() {
     sent_.push_back(std::move(request));
   }
   to_send_.clear();
-  const auto patience = static_cast<uint64_t>(workload_.options_.give_up_max.count());
-  const Micros wait = audited_ ? Micros(10'000'000) : Micros(static_cast<int64_t>(rng_.between(100'000, patience)));
-  loop_->call_after(wait, [this, batch = batch_] {
+  loop_->call_after(patience(), [this, batch = batch_] {
     if (batch == batch_) give_up();
   });
 }
@@ -105,6 +116,18 @@ void Client::send() {
 size_t Client::on_data(env::Stream&, std::string_view data) {
   workload_.world_.say("is told {}", absl::CEscape(std::string(data.substr(0, 100))));
   size_t consumed = 0;
+  if (!selected_) {
+    const Answer answer = parse_answer(data);
+    if (answer.bytes == 0) return 0;
+    if (answer.type == '-') {  // the node has not heard of it yet
+      drop_connection();
+      connect_later();
+      return data.size();
+    }
+    selected_ = true;
+    send();
+    return answer.bytes;
+  }
   while (!sent_.empty()) {
     const size_t taken = take_answer(data.substr(consumed));
     if (taken == 0) return consumed;

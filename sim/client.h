@@ -30,6 +30,9 @@ class Client final : public env::StreamHandler {
   void rest();
   void next_batch();
   void connect(size_t node);
+  void connect_later();
+  // How long an answer may take.
+  Micros patience();
   void send();
   // Takes one answer off `data`; 0 if it is not complete.
   size_t take_answer(std::string_view data);
@@ -45,7 +48,8 @@ class Client final : public env::StreamHandler {
   std::unique_ptr<env::Stream> stream_;
   uint64_t connection_ = 0;  // counts them: what belongs to an earlier one is late
   uint64_t batch_ = 0;
-  bool busy_ = false;  // with a batch
+  bool busy_ = false;      // with a batch
+  bool selected_ = false;  // the connection works in the client's keyspace
   std::vector<Request> to_send_;
   std::deque<Request> sent_;
   std::vector<Request> again_;

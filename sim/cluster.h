@@ -20,6 +20,9 @@
 namespace flux::sim {
 
 // What is drawn for a seed beside its faults.
+// The range keyspace, where there is one.
+inline constexpr std::string_view kOrdered = "ordered";
+
 struct Knobs {
   size_t size = 3;
   node::NodeOptions node;  // names and addresses are filled in

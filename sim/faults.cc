@@ -6,6 +6,8 @@
 #include <cmath>
 #include <memory>
 
+#include "api/key_text.h"
+
 namespace flux::sim {
 namespace {
 
@@ -443,8 +445,11 @@ void Faults::ask(size_t through, const api::ClusterRequest& request) {
 // Shards move, are cut and put together, groups come and go: somebody is always at it.
 bool Faults::reshape(size_t through, Rng& rng) {
   const node::ChartPtr chart = cluster_.chart(through);
-  const ctrl::Keyspace* keyspace = chart->config->keyspace(client::kDefaultKeyspace);
+  const ctrl::Keyspace* keyspace = chart->config->keyspace(api::kDefaultKeyspaceName);
   if (keyspace == nullptr) return false;
+  if (const ctrl::Keyspace* ordered = chart->config->keyspace(kOrdered); ordered != nullptr && rng.chance(0.5)) {
+    keyspace = ordered;
+  }
   const size_t at = rng.below(keyspace->shards.size());
   const ctrl::Shard& shard = keyspace->shards[at];
   std::vector<GroupId> groups;
@@ -467,9 +472,14 @@ bool Faults::reshape(size_t through, Rng& rng) {
       return true;
     case 2: {
       if (keyspace->shards.size() > 12) return false;
-      const auto slot = static_cast<uint16_t>(rng.between(1, api::kSlotCount - 1));
-      const std::string cut = api::slot_start(slot);
-      world_.say("a cut at slot {}", slot);
+      std::string cut;
+      if (keyspace->kind == ctrl::KeyspaceKind::kHash) {
+        cut = api::slot_start(static_cast<uint16_t>(rng.between(1, api::kSlotCount - 1)));
+      } else {
+        cut = static_cast<char>('a' + rng.below(20));
+        if (rng.chance(0.5)) cut += static_cast<char>('0' + rng.below(4));
+      }
+      world_.say("a cut of {} at {}", keyspace->name, api::key_text(cut));
       ask(through, api::SplitShard{.shard = keyspace->lookup(cut).id, .at = cut});
       return true;
     }

@@ -161,8 +161,7 @@ void Invariants::check_versions() {
   }
 }
 
-void Invariants::check_conservation(const std::vector<GroupId>& alive) {
-  std::string next;
+void Invariants::check_conservation(const std::vector<GroupId>& alive, const ctrl::Config& config) {
   std::map<std::string, std::pair<GroupId, std::string>> owned;
   const auto lives = [&](GroupId id) { return std::find(alive.begin(), alive.end(), id) != alive.end(); };
   for (const auto& [id, group] : groups_) {
@@ -174,11 +173,15 @@ void Invariants::check_conservation(const std::vector<GroupId>& alive) {
       owned[shard.start] = {id, shard.end};
     }
   }
-  for (const auto& [start, rest] : owned) {
-    if (start != next) return report_("some keys are served by nobody in the end");
-    next = rest.second;
+  for (const auto& [id, keyspace] : config.keyspaces) {
+    const api::KeyRange all = api::keyspace_range(keyspace.ref());
+    for (std::string next = all.start; next != all.end;) {
+      const auto found = owned.extract(next);
+      if (found.empty()) return report_(fmt::format("some keys of {} are served by nobody in the end", keyspace.name));
+      next = found.mapped().second;
+    }
   }
-  if (owned.empty() || !next.empty()) return report_("some keys are served by nobody in the end");
+  if (!owned.empty()) return report_("keys are served in the end that no keyspace has");
   for (const auto& [id, group] : groups_) {
     if (id == node::kControlGroup || !lives(id)) continue;
     kv::StateMachine& machine = group->replay().machine();

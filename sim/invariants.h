@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "ctrl/config.h"
 #include "log_oracle.h"
 #include "node/group.h"
 #include "node/observer.h"
@@ -117,7 +118,7 @@ class Invariants final : public node::Observer {
   void check_versions();
   // At the end: by exactly one, and nobody who lives holds keys of a shard that it does not own. A group that is gone
   // may have had something left to erase.
-  void check_conservation(const std::vector<GroupId>& alive);
+  void check_conservation(const std::vector<GroupId>& alive, const ctrl::Config& config);
 
   uint64_t entries() const;
   uint64_t role_changes() const;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "api/keyspace.h"
 #include "api/slot.h"
 
 namespace flux::sim {
@@ -25,7 +26,7 @@ bool is(const Passing& passing, PeerMessage type) { return passing.type == stati
 // --- What there is ---------------------------------------------------------------------------------------------------
 
 const ctrl::Keyspace& keyspace(Nodes& nodes, size_t asked) {
-  return *nodes.chart(asked)->config->keyspace(client::kDefaultKeyspace);
+  return *nodes.chart(asked)->config->keyspace(api::kDefaultKeyspaceName);
 }
 GroupId owner_of(Nodes& nodes, size_t asked, ShardId shard) { return keyspace(nodes, asked).find(shard)->group; }
 std::vector<ShardId> shards_of(Nodes& nodes, size_t asked, GroupId group) {
@@ -147,7 +148,7 @@ void Clients::check() {
       const Seen seen = nodes_.get(through % nodes_.size(), key);
       ASSERT_TRUE(seen.status.ok()) << key << ": " << seen.status.to_string();
       check_value(key, known, seen.value);
-      if (seen.value) found.insert(api::encoded_key(key));
+      if (seen.value) found.insert(api::encoded_key({}, key));
     }
   }
   check_engines(found);
@@ -241,7 +242,7 @@ void Clients::check_engines(const std::set<std::string>& keys) {
       for (; it->valid(); it->next()) here.emplace(it->key());
       std::set<std::string> expected;
       for (const std::string& key : keys) {
-        if (chart->routes->run_at(key).group == id) expected.insert(key);
+        if (chart->routes->run_at(key)->group == id) expected.insert(key);
       }
       EXPECT_EQ(here.size(), expected.size()) << "group " << id.value() << " at n" << i + 1;
       EXPECT_TRUE(here == expected) << "group " << id.value() << " at n" << i + 1;

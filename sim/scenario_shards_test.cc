@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "api/keyspace.h"
 #include "api/slot.h"
 #include "scenario_shards.h"
 
@@ -388,7 +389,7 @@ TEST(ScenarioShards, M34_unreachable_destination) {
   const std::string key = [&] {
     for (int i = 0;; ++i) {
       std::string each = "k" + std::to_string(i);
-      if (keyspace(nodes, asked).lookup(api::encoded_key(each)).id == shards.at(0)) return each;
+      if (keyspace(nodes, asked).lookup(api::encoded_key({}, each)).id == shards.at(0)) return each;
     }
   }();
   for (int i = 0; i < 10; ++i) {
@@ -426,7 +427,7 @@ TEST(ScenarioShards, M27_huge_shard) {
     for (uint64_t n = 0; n < 50; ++n) names.push_back("big" + std::to_string(i * 50 + n));
     const std::string value(2'000, 'v');
     for (const std::string& name : names) {
-      if (keyspace(nodes, 0).lookup(api::encoded_key(name)).id != shard) continue;
+      if (keyspace(nodes, 0).lookup(api::encoded_key({}, name)).id != shard) continue;
       commands.push_back(api::Put{.key = name, .value = value});
       ++keys;
     }
@@ -509,7 +510,7 @@ TEST(ScenarioShards, M33_stale_client_config) {
   std::map<ShardId, std::string> key_in;
   for (int i = 0; key_in.size() < 4; ++i) {
     const std::string key = "k" + std::to_string(i);
-    key_in.emplace(keyspace(nodes, 0).lookup(api::encoded_key(key)).id, key);
+    key_in.emplace(keyspace(nodes, 0).lookup(api::encoded_key({}, key)).id, key);
   }
   const std::vector<ShardId> shards = shards_of(nodes, 0, kOne);
   bool cut_off = true;
@@ -642,7 +643,7 @@ TEST(ScenarioShards, everything_is_erased_by_a_map_from_yesterday) {
   std::map<ShardId, std::string> key_in;
   for (int i = 0; key_in.size() < 2; ++i) {
     const std::string key = "k" + std::to_string(i);
-    key_in.emplace(keyspace(nodes, 0).lookup(api::encoded_key(key)).id, key);
+    key_in.emplace(keyspace(nodes, 0).lookup(api::encoded_key({}, key)).id, key);
   }
   for (const auto& [shard, key] : key_in) ASSERT_TRUE(nodes.put(0, key, "1").ok());
   const size_t stale = nodes.leader(kControlGroup) == 2 ? 1 : 2;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "base/log.h"
@@ -69,6 +70,7 @@ class Trial {
       cluster_.report("the cluster is not founded: " + describe());
       return outcome();
     }
+    if (workload_.in_order() && !create_ordered()) return outcome();
     workload_.start();
     faults_.start();
     world_.run(world_.now() + safety, [this] { return failed(); });
@@ -95,6 +97,26 @@ class Trial {
 
   void on_halted(NodeId node, const Status& why) {
     if (const std::optional<size_t> host = cluster_.host_of(node)) cluster_.failed(*host, why.with("a replica halted"));
+  }
+
+  // While groups still settle it is refused.
+  bool create_ordered() {
+    const api::CreateKeyspace request{.name = std::string(kOrdered), .kind = "range", .split_at = {"d", "p"}};
+    const auto created = std::make_shared<bool>(false);
+    for (int tries = 0; tries < 100 && !*created && !failed(); ++tries) {
+      const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+      if (leader) {
+        world_.at(world_.now(), cluster_.loop(*leader), [this, created, request, at = *leader] {
+          cluster_.node(at).admin(0).change_cluster(
+              {.request = request, .expected = {}}, [created](const api::ClusterReply& reply) {
+                *created = *created || reply.status.ok() || reply.status.code() == ErrorCode::kAlreadyExists;
+              });
+        });
+      }
+      world_.run(world_.now() + Millis(1000), [&] { return failed() || *created; });
+    }
+    if (!*created) cluster_.report("a keyspace is not created: " + describe());
+    return !failed();
   }
 
   // Without faults a quorum must go on, and then all must agree, about the log and about the state.
@@ -220,7 +242,9 @@ class Trial {
 
   void compare_states() {
     const std::vector<GroupId> groups = cluster_.all_groups();
-    invariants_.check_conservation(groups);
+    const std::optional<size_t> leader = cluster_.leader(node::kControlGroup);
+    if (!leader) return cluster_.report("the controller has no leader in the end");
+    invariants_.check_conservation(groups, *cluster_.chart(*leader)->config);
     for (const GroupId id : groups) {
       if (!failed()) compare_states(id);
     }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "api/keyspace.h"
 #include "api/slot.h"
 #include "client.h"
 #include "session_client.h"
@@ -46,6 +47,7 @@ WorkloadOptions WorkloadOptions::draw(Rng rng) {
   options.reads = 0.2 + 0.5 * rng.unit();
   options.session_clients = rng.below(4);
   if (options.session_clients == 0 && rng.chance(0.7)) options.flushes = 0.02 * rng.unit();
+  options.in_order = rng.chance(0.3);
   return options;
 }
 
@@ -78,11 +80,21 @@ bool Workload::idle() const {
 }
 
 void Workload::audit(size_t node, std::function<void(bool)> done) {
+  if (!options_.in_order) return audit(node, false, std::move(done));
+  audit(node, false, [this, node, done = std::move(done)](bool all) {
+    if (!all) return done(false);
+    audit(node, true, done);
+  });
+}
+
+void Workload::audit(size_t node, bool ordered, std::function<void(bool)> done) {
+  uint64_t number = 100 + clients_.size();
+  if (options_.in_order && (number % 2 == 0) != ordered) number += 100 + 1;
   std::vector<Request> requests;
   for (const char type : {'s', 'c', 'a', 'e', 'k', 'l'}) {
-    for (uint64_t slot = 0; slot < options_.keys; ++slot) requests.push_back(get(0, key_name(type, slot)));
+    for (uint64_t slot = 0; slot < options_.keys; ++slot) requests.push_back(get(number, key_name(type, slot)));
   }
-  clients_.push_back(std::make_unique<Client>(*this, 100 + clients_.size(), rng_.fork()));
+  clients_.push_back(std::make_unique<Client>(*this, number, rng_.fork()));
   clients_.back()->audit(node, std::move(requests), std::move(done));
 }
 
@@ -91,7 +103,7 @@ void Workload::check_sessions(kv::StateMachine& machine) {
   Rng unused(0);
   const auto check = [&](Kind kind, char type, void (ExactlyOnce::*holds)(const std::string&, std::string_view) const) {
     for (const std::string& key : exactly_once_.keys(kind)) {
-      if (key.front() != type || !machine.serves(api::encoded_key(key))) continue;
+      if (key.front() != type || !machine.serves(api::encoded_key({}, key))) continue;
       const std::string_view keys[] = {key};
       machine.read({.what = api::GetRequest{.keys = keys}}, WallMillis(0), unused, outcome);
       const api::Item& item = outcome.items.front();
@@ -132,9 +144,13 @@ size_t Workload::add_operation(uint64_t client, Kind kind, std::string key, std:
   return history_.size() - 1;
 }
 
+std::string Workload::known_as(uint64_t client, const std::string& key) const {
+  return in_order(client) ? fmt::format("{}@{}", key, kOrdered) : key;
+}
+
 Workload::Request Workload::get(uint64_t client, std::string key) {
   Request request{.bytes = request_bytes({"GET", key}), .form = Form::kValue};
-  request.operations = {add_operation(client, Kind::kGet, std::move(key))};
+  request.operations = {add_operation(client, Kind::kGet, known_as(client, key))};
   return request;
 }
 
@@ -142,7 +158,9 @@ Workload::Request Workload::get(uint64_t client, std::string key) {
 Workload::Request Workload::get_several(uint64_t client, Rng& rng) {
   const std::string keys[] = {draw_key('s', rng), draw_key('c', rng), draw_key('a', rng)};
   Request request{.bytes = request_bytes({"MGET", keys[0], keys[1], keys[2]}), .form = Form::kValues};
-  for (const std::string& key : keys) request.operations.push_back(add_operation(client, Kind::kGet, key));
+  for (const std::string& key : keys) {
+    request.operations.push_back(add_operation(client, Kind::kGet, known_as(client, key)));
+  }
   return request;
 }
 
@@ -177,15 +195,18 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
     if (rng.chance(0.3)) return get_several(client, rng);
     const std::string one = key_name('p', 0);
     const std::string other = key_name('p', 1);
-    Request request{.bytes = request_bytes({"MGET", one, other}), .form = Form::kValues, .pair = true};
-    for (const std::string& key : {one, other}) request.operations.push_back(add_operation(client, Kind::kGet, key));
+    // Where keys are in order, two may be in two groups.
+    Request request{.bytes = request_bytes({"MGET", one, other}), .form = Form::kValues, .pair = !in_order(client)};
+    for (const std::string& key : {one, other}) {
+      request.operations.push_back(add_operation(client, Kind::kGet, known_as(client, key)));
+    }
     return request;
   }
   if (rng.chance(options_.flushes)) return flush_all(client);
   const auto one = [&](Form form, Kind kind, std::string_view verb, std::string key, std::string argument) {
     Request request{.form = form};
     request.bytes = argument.empty() ? request_bytes({verb, key}) : request_bytes({verb, key, argument});
-    request.operations = {add_operation(client, kind, std::move(key), std::move(argument))};
+    request.operations = {add_operation(client, kind, known_as(client, key), std::move(argument))};
     return request;
   };
   switch (rng.below(13)) {
@@ -198,9 +219,9 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
     case 4:
       return one(Form::kValue, Kind::kGetSet, "GETSET", draw_key('s', rng), fresh_value(client));
     case 5: {
-      Request request = one(Form::kFlag, Kind::kDelete, "DEL", draw_key(rng.chance(0.7) ? 's' : 'a', rng), {});
+      const std::string key = draw_key(rng.chance(0.7) ? 's' : 'a', rng);
+      Request request = one(Form::kFlag, Kind::kDelete, "DEL", key, {});
       // A deadline in the past is a deletion too.
-      const std::string& key = history_[request.operations.front()].key;
       if (rng.chance(0.2)) request.bytes = request_bytes({"PEXPIREAT", key, "1"});
       return request;
     }
@@ -215,17 +236,19 @@ Workload::Request Workload::draw_request(uint64_t client, Rng& rng) {
       const std::string value = fresh_value(client);
       const std::string keys[] = {key_name('p', 0), key_name('p', 1)};
       Request request{.bytes = request_bytes({"MSET", keys[0], value, keys[1], value}), .form = Form::kOk};
-      for (const std::string& key : keys) request.operations.push_back(add_operation(client, Kind::kSet, key, value));
+      for (const std::string& key : keys) {
+        request.operations.push_back(add_operation(client, Kind::kSet, known_as(client, key), value));
+      }
       return request;
     }
     default: {
-      std::string key = draw_key('e', rng);
+      const std::string key = draw_key('e', rng);
       std::string value = fresh_value(client);
       // Many are about to go just when others are given for long: what is told of the one must not meet the other.
       const auto lives = Millis(static_cast<int64_t>(rng.chance(0.5) ? rng.between(10, 150) : rng.between(10, 3000)));
       Request request{.form = Form::kOk, .lives = lives};
       request.bytes = request_bytes({"SET", key, value, "PX", std::to_string(lives.count())});
-      request.operations = {add_operation(client, Kind::kSet, std::move(key), std::move(value))};
+      request.operations = {add_operation(client, Kind::kSet, known_as(client, key), std::move(value))};
       return request;
     }
   }

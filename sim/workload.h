@@ -27,8 +27,9 @@ struct WorkloadOptions {
   size_t keys = 2;                 // of each kind, at a time
   Micros give_up_max = Millis(5000);
   double reads = 0.4;
-  double retry = 0.5;  // of what ended with an unknown outcome
-  double flushes = 0;  // of the writes; none where sessions keep count of what they wrote
+  double retry = 0.5;     // of what ended with an unknown outcome
+  bool in_order = false;  // half of the clients work in a range keyspace
+  double flushes = 0;     // of the writes; none where sessions keep count of what they wrote
   size_t session_clients = 0;
   // How far wall clocks may be from each other; expiry is as exact as they are.
   Micros wall_error_max{0};
@@ -52,6 +53,7 @@ class Workload {
   void start();
   // No new requests; what is under way is still waited for.
   void stop() { stopped_ = true; }
+  bool in_order() const { return options_.in_order; }
   // From now on there is always a leader soon, which sees to it that what has expired goes.
   void peace() { peace_since_us_ = now_us(); }
   bool stopped() const { return stopped_; }
@@ -93,6 +95,10 @@ class Workload {
   const std::vector<size_t>& operations_of(const Request& request) const {
     return request.flush == 0 ? request.operations : flushes_.at(request.flush).operations;
   }
+  // Whether a client works in the range keyspace, whose keys are others than those of the same names elsewhere.
+  bool in_order(uint64_t client) const { return options_.in_order && client % 2 == 0; }
+  std::string known_as(uint64_t client, const std::string& key) const;
+  void audit(size_t node, bool ordered, std::function<void(bool)> done);
   Request get(uint64_t client, std::string key);
   Request get_several(uint64_t client, Rng& rng);
   size_t add_operation(uint64_t client, history::Kind kind, std::string key, std::string argument = {});

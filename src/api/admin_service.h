@@ -5,9 +5,11 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "api/cluster.h"
+#include "api/keyspace.h"
 #include "base/status.h"
 #include "base/types.h"
 
@@ -73,6 +75,8 @@ class AdminService {
  public:
   virtual ~AdminService() = default;
   virtual void status(StatusDone done) = 0;
+  // A keyspace by its name, as this node knows it now. nullopt: it knows of none.
+  virtual std::optional<KeyspaceRef> keyspace(std::string_view name) const = 0;
   // Whether this node can serve: a leader is known, a linearizable read passes, nothing is halted, not draining.
   virtual void readiness(ChecksDone done) = 0;
   // The cluster as this node knows it, which may be a little behind. `num` 0: the newest configuration; an older one

@@ -6,6 +6,7 @@
 #include "api/admin_service.h"
 #include "api/errors.h"
 #include "api/key_text.h"
+#include "api/keyspace.h"
 #include "api/kv_service.h"
 #include "api/limits.h"
 #include "api/slot.h"
@@ -28,10 +29,61 @@ TEST(Slot, hash_tags) {
   EXPECT_EQ(slot_of("foo{bar").value(), crc16("foo{bar") % kSlotCount);
 }
 
-TEST(Slot, encoded_keys_sort_by_slot) {
-  EXPECT_EQ(encoded_key("foo"), std::string("\x2F\x96", 2) + "foo");
-  EXPECT_EQ(decoded_key(encoded_key("foo")), "foo");
-  EXPECT_LT(encoded_key("bar"), encoded_key("foo"));
+// S01: they end up in users' data, so they never change.
+TEST(Keyspace, encoded_keys_have_their_layout) {
+  const KeyspaceRef hash{.id = KeyspaceId(0x01020304), .kind = KeyspaceKind::kHash};
+  const KeyspaceRef range{.id = KeyspaceId(2), .kind = KeyspaceKind::kRange};
+  EXPECT_EQ(encoded_key({}, "foo"), std::string("\x2F\x96", 2) + "foo");
+  EXPECT_EQ(encoded_key(hash, "foo"), std::string("\x40\x01\x02\x03\x04\x2F\x96", 7) + "foo");
+  EXPECT_EQ(encoded_key(range, "foo"), std::string("\x80\x00\x00\x00\x02", 5) + "foo");
+  EXPECT_LT(encoded_key({}, "bar"), encoded_key({}, "foo"));  // by slot
+}
+
+TEST(Keyspace, an_encoded_key_tells_whose_it_is) {
+  const KeyspaceRef all[] = {{},
+                             {.id = KeyspaceId(2), .kind = KeyspaceKind::kHash},
+                             {.id = KeyspaceId(3), .kind = KeyspaceKind::kHash},
+                             {.id = KeyspaceId(0xFF), .kind = KeyspaceKind::kRange},
+                             {.id = KeyspaceId(0x100), .kind = KeyspaceKind::kRange},
+                             {.id = kKeyspaceIdMax, .kind = KeyspaceKind::kRange}};
+  std::string before;
+  for (const KeyspaceRef keyspace : all) {
+    const KeyRange range = keyspace_range(keyspace);
+    EXPECT_GE(range.start, before) << "keyspaces do not overlap";
+    before = range.end;
+    EXPECT_EQ(keyspace_at(range.start), keyspace);
+    for (const std::string& key : {std::string(), std::string("a"), std::string(100, '\xFF'), std::string(3, '\0')}) {
+      const std::string encoded = encoded_key(keyspace, key);
+      EXPECT_EQ(decoded_key(encoded), key);
+      EXPECT_EQ(keyspace_at(encoded), keyspace);
+      EXPECT_GE(encoded, range.start);
+      EXPECT_LT(encoded, range.end);
+      EXPECT_LE(encoded.size(), key.size() + (kEncodedKeyBytesMax - kKeyBytesMax));
+    }
+  }
+  // Nobody's.
+  for (const std::string& bytes : {std::string("\x40"), std::string("\x80\0\0\0", 4), std::string("\x80\0\0\0\1k", 6),
+                                   std::string("\x41\0\0\0\2k", 6), std::string("\xFF")}) {
+    EXPECT_EQ(keyspace_at(bytes), std::nullopt);
+    EXPECT_LE(decoded_key(bytes).size(), bytes.size());
+  }
+}
+
+TEST(Keyspace, a_range_is_cut_to_its_keyspace) {
+  const KeyspaceRef range{.id = KeyspaceId(2), .kind = KeyspaceKind::kRange};
+  EXPECT_EQ(within({}, "", ""), (KeyRange{.start = "", .end = slot_start(kSlotCount)}));
+  EXPECT_EQ(within(range, "", ""), keyspace_range(range));
+  EXPECT_EQ(within(range, encoded_key(range, "b"), encoded_key(range, "c")),
+            (KeyRange{.start = encoded_key(range, "b"), .end = encoded_key(range, "c")}));
+  EXPECT_TRUE(within(range, "\xFF", "").empty());
+  EXPECT_TRUE(within(range, "", encoded_key({}, "k")).empty());
+}
+
+TEST(Keyspace, what_follows_a_prefix) {
+  EXPECT_EQ(after_prefix("ab"), "ac");
+  EXPECT_EQ(after_prefix("a\xFF\xFF"), "b");
+  EXPECT_EQ(after_prefix("\xFF"), "");
+  EXPECT_EQ(after_prefix(""), "");
 }
 
 TEST(Errors, an_indeterminate_outcome_never_reads_as_a_refusal) {

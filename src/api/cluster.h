@@ -143,7 +143,7 @@ struct CreateKeyspace {
   std::string name;
   std::string kind = "hash";
   uint32_t replication = 0;           // 0: as the default keyspace
-  uint32_t shards = 1;                // hash
+  uint32_t shards = 0;                // hash; 0: as many for each group as the default keyspace begins with
   std::vector<std::string> split_at;  // range
 };
 struct DropKeyspace {

@@ -1,6 +1,7 @@
 // One change to the data, and what it did. Commands are decided when they are applied, by the log alone.
 //
-// Keys are users' keys. All views must outlive the call they are passed to, no longer.
+// Keys are users' keys, of the keyspace that the request names. All views must outlive the call they are passed to, no
+// longer.
 #pragma once
 
 #include <cstdint>
@@ -98,8 +99,8 @@ struct Copy {
   bool remove_source = false;
 };
 
-// FLUSHALL: DeleteRange of everything. Where there are several groups, each is brought the ranges that it should serve,
-// and refuses what it does not, so that what has moved unnoticed goes too.
+// FLUSHALL, in all keyspaces: the group of each shard is brought the ranges that it should serve, and refuses what it
+// does not, so that what has moved unnoticed goes too.
 struct DeleteAll {};
 
 // Erases the keys in a range of encoded keys, which the group must serve as a whole.
@@ -110,7 +111,7 @@ struct DeleteRange {
 
 // Erases a key whose deadline has passed; proposed by the leader's own sweep.
 struct ExpireDue {
-  std::string_view key;
+  std::string_view encoded_key;
   WallMillis deadline;
 };
 

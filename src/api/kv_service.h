@@ -14,6 +14,7 @@
 #include <variant>
 
 #include "api/command.h"
+#include "api/keyspace.h"
 #include "base/hlc.h"
 #include "base/status.h"
 #include "base/types.h"
@@ -37,6 +38,7 @@ struct SessionRef {
 // Commands that take effect together or not at all, in order, as one place in the log.
 struct WriteRequest {
   std::span<const Command> commands;
+  KeyspaceRef keyspace;
   // Nothing is done unless every command's condition holds (MSETNX). A failed request is OK with `applied` false.
   bool all_or_nothing = false;
   SessionRef session;
@@ -63,19 +65,19 @@ struct GetRequest {
 };
 // Keys in encoded order, with their values if wanted.
 struct ScanRequest {
-  std::string_view start;    // encoded key; empty is the beginning
-  bool after_start = false;  // begin after `start` instead of at it
-  std::string_view end;      // encoded key, excluded; empty is the end of all
-  size_t keys_max = 10;      // up to kScanKeysMax
+  std::string_view start;  // encoded key; empty is the beginning of the keyspace
+  std::string_view end;    // encoded key, excluded; empty is the end of the keyspace
+  size_t keys_max = 10;    // up to kScanKeysMax; a page of kScanBytesTarget ends earlier
   bool values = false;
 };
-// How many keys there are. Counts keys whose expiry has not been carried out yet.
+// How many keys the keyspace has. Counts keys whose expiry has not been carried out yet.
 struct CountRequest {};
-// Some key; not found if there is none.
+// Some key of the keyspace; not found if there is none.
 struct RandomKeyRequest {};
 
 struct ReadRequest {
   std::variant<GetRequest, ScanRequest, CountRequest, RandomKeyRequest> what;
+  KeyspaceRef keyspace;
   Consistency consistency = Consistency::kDefault;
 };
 
@@ -91,7 +93,7 @@ struct ReadReply {
   Status status;
   std::span<const Item> items;
   uint64_t count = 0;            // CountRequest
-  std::string_view scan_resume;  // the encoded key to continue after; empty: the scan is complete
+  std::string_view scan_resume;  // the encoded key to go on at; empty: the scan is complete
   WallMillis clock;              // the log's clock that judged expiry, or the wall's if later
   Position position;             // the newest write the reply may include
 };

@@ -10,6 +10,7 @@
 namespace flux::api {
 
 inline constexpr size_t kKeyBytesMax = 64_KiB;
+inline constexpr size_t kEncodedKeyBytesMax = kKeyBytesMax + 8;  // as api/keyspace.h encodes it, and one byte more
 inline constexpr size_t kValueBytesMax = 16_MiB;
 
 // One request: all its commands, keys and values as they are encoded in the log.
@@ -30,6 +31,9 @@ inline constexpr size_t kCommandsPerRequestMax = 65'536;
 
 // Keys in one page of a scan; a larger COUNT is served as this.
 inline constexpr size_t kScanKeysMax = 10'000;
+// Bytes of keys and values after which a page ends, whatever it was to hold.
+inline constexpr size_t kScanBytesTarget = 4_MiB;
+static_assert(kScanBytesTarget + kValueBytesMax + kKeyBytesMax < kPeerFrameBytesMax / 2, "a page must fit a frame");
 
 // Requests of one group that wait for commit, apply or a read index.
 inline constexpr size_t kGroupRequestsMax = 200'000;

@@ -33,20 +33,6 @@ Slot slot_of(std::string_view key) {
   return Slot(static_cast<uint16_t>(crc16(key) % kSlotCount));
 }
 
-void append_encoded_key(std::string& out, std::string_view key) {
-  const uint16_t slot = slot_of(key).value();
-  out.push_back(static_cast<char>(slot >> 8));
-  out.push_back(static_cast<char>(slot & 0xFF));
-  out.append(key);
-}
-
-std::string encoded_key(std::string_view key) {
-  std::string out;
-  out.reserve(key.size() + 2);
-  append_encoded_key(out, key);
-  return out;
-}
-
 std::string slot_start(uint16_t slot) { return {static_cast<char>(slot >> 8), static_cast<char>(slot & 0xFF)}; }
 
 }  // namespace flux::api

@@ -17,12 +17,7 @@ uint16_t crc16(std::string_view data);
 // The slot of a key: by what stands between the first '{' and the next '}' if that is not empty, else by all of it.
 Slot slot_of(std::string_view key);
 
-// How a key of a hash keyspace is stored: slot (2 bytes, big endian), then the key.
-void append_encoded_key(std::string& out, std::string_view key);
-std::string encoded_key(std::string_view key);
-// The key within an encoded key. REQUIRES: encoded.size() >= 2.
-inline std::string_view decoded_key(std::string_view encoded) { return encoded.substr(2); }
-// The slot in an encoded key; of an empty one, the beginning of all, 0.
+// The slot that an encoded key of the default keyspace begins with; of an empty one, the beginning of all, 0.
 inline Slot slot_of_encoded(std::string_view encoded) {
   if (encoded.size() < 2) return Slot(0);
   return Slot(

@@ -28,13 +28,14 @@ TEST(RoutingMap, every_slot_has_its_owner) {
   for (uint16_t slot = 0; slot < api::kSlotCount; ++slot) {
     const GroupId owner(slot < 8192 || slot >= 16368 ? 1 : 2);
     EXPECT_EQ(map.group_of(Slot(slot)), owner) << slot;
-    EXPECT_EQ(map.run_at(api::slot_start(slot)).group, owner) << slot;
+    EXPECT_EQ(map.run_at(api::slot_start(slot))->group, owner) << slot;
   }
   EXPECT_EQ(map.group_of("{a}x"), GroupId(2));
   EXPECT_EQ(map.group_of("{b}x"), GroupId(1));
   EXPECT_EQ(map.groups(), (std::vector{GroupId(1), GroupId(2)}));
-  EXPECT_EQ(map.run_at("").end, api::slot_start(8192));  // shards of one owner are one run
-  EXPECT_EQ(map.run_at(api::slot_start(16383) + "zz").end, "");
+  EXPECT_EQ(map.run_at("")->end, api::slot_start(8192));  // shards of one owner are one run
+  EXPECT_EQ(map.run_at(api::slot_start(16383) + "zz")->end, api::slot_start(api::kSlotCount));
+  EXPECT_EQ(map.run_at(api::slot_start(api::kSlotCount)), nullptr);
 }
 
 TEST(RoutingMap, without_a_keyspace_nobody_owns_anything) {
@@ -44,7 +45,7 @@ TEST(RoutingMap, without_a_keyspace_nobody_owns_anything) {
   const api::Command commands[] = {api::Delete{.key = "a"}};
   EXPECT_EQ(split_write(map, {.commands = commands}).status().code(), ErrorCode::kUnavailable);
   const std::string_view keys[] = {"a"};
-  EXPECT_EQ(split_get(map, {.keys = keys}).status().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(split_get(map, {}, {.keys = keys}).status().code(), ErrorCode::kUnavailable);
   for (const api::Command& all : {api::Command(api::DeleteAll{}), api::Command(api::DeleteRange{.start = "x"})}) {
     EXPECT_EQ(single_group(map, {.commands = std::span(&all, 1)}), ctrl::kNoGroup);
     EXPECT_EQ(split_write(map, {.commands = std::span(&all, 1)}).status().code(), ErrorCode::kUnavailable);
@@ -110,7 +111,7 @@ TEST(Split, what_is_erased_is_cut_where_owners_change) {
   EXPECT_EQ(std::get<api::DeleteRange>(parts[0].commands[0]).end, api::slot_start(8192));
   EXPECT_EQ(std::get<api::DeleteRange>(parts[1].commands[0]).start, api::slot_start(8192));
   EXPECT_EQ(std::get<api::DeleteRange>(parts[1].commands[0]).end, api::slot_start(16368));
-  EXPECT_EQ(std::get<api::DeleteRange>(parts[0].commands[1]).end, "");
+  EXPECT_EQ(std::get<api::DeleteRange>(parts[0].commands[1]).end, api::slot_start(api::kSlotCount));
   // A piece that is routed anew stays a piece.
   const std::string low = api::slot_start(100), high = api::slot_start(9000);
   const api::Command piece[] = {api::DeleteRange{.start = low, .end = high}};
@@ -119,6 +120,91 @@ TEST(Split, what_is_erased_is_cut_where_owners_change) {
   const std::string near = api::slot_start(8192);
   const api::Command one[] = {api::DeleteRange{.start = low, .end = near}};
   EXPECT_EQ(single_group(map, {.commands = one}), GroupId(1));
+}
+
+// The default keyspace at group 1; 2, in order, cut at "m" between 1 and 2; 3, a hash keyspace, at group 3.
+RoutingMap three_keyspaces() {
+  ctrl::Config config;
+  config.keyspaces[KeyspaceId(1)] = {
+      .id = KeyspaceId(1), .name = "default", .shards = {{.id = ShardId(1), .start = "", .group = GroupId(1)}}};
+  config.keyspaces[KeyspaceId(2)] = {.id = KeyspaceId(2),
+                                     .name = "orders",
+                                     .kind = ctrl::KeyspaceKind::kRange,
+                                     .shards = {{.id = ShardId(2), .start = "", .group = GroupId(1)},
+                                                {.id = ShardId(3), .start = "m", .group = GroupId(2)}}};
+  config.keyspaces[KeyspaceId(3)] = {
+      .id = KeyspaceId(3), .name = "other", .shards = {{.id = ShardId(4), .start = "", .group = GroupId(3)}}};
+  return RoutingMap(config);
+}
+constexpr api::KeyspaceRef kOrders{.id = KeyspaceId(2), .kind = api::KeyspaceKind::kRange};
+constexpr api::KeyspaceRef kOther{.id = KeyspaceId(3), .kind = api::KeyspaceKind::kHash};
+
+TEST(RoutingMap, each_keyspace_has_its_owners) {
+  const RoutingMap map = three_keyspaces();
+  EXPECT_EQ(map.group_of("z"), GroupId(1));
+  EXPECT_EQ(map.group_of(kOrders, "a"), GroupId(1));
+  EXPECT_EQ(map.group_of(kOrders, "lzz"), GroupId(1));
+  EXPECT_EQ(map.group_of(kOrders, "m"), GroupId(2));
+  EXPECT_EQ(map.group_of(kOther, "m"), GroupId(3));
+  EXPECT_EQ(map.groups(), (std::vector{GroupId(1), GroupId(2), GroupId(3)}));
+  EXPECT_EQ(map.groups_of(kOrders), (std::vector{GroupId(1), GroupId(2)}));
+  EXPECT_EQ(map.groups_of({}), (std::vector{GroupId(1)}));
+  EXPECT_TRUE(map.has(kOrders));
+  EXPECT_FALSE(map.has({.id = KeyspaceId(2), .kind = api::KeyspaceKind::kHash}));
+  EXPECT_FALSE(map.has({.id = KeyspaceId(4), .kind = api::KeyspaceKind::kHash}));
+  EXPECT_EQ(map.group_of({.id = KeyspaceId(4), .kind = api::KeyspaceKind::kHash}, "a"), ctrl::kNoGroup);
+  EXPECT_EQ(map.runs_in("", "").size(), 4u);
+  EXPECT_EQ(map.runs_in(api::encoded_key(kOrders, "a"), api::encoded_key(kOrders, "m")).size(), 1u);
+  EXPECT_EQ(map.runs_in(api::encoded_key(kOrders, "a"), api::encoded_key(kOrders, "n")).size(), 2u);
+}
+
+TEST(Split, requests_are_cut_within_their_keyspace) {
+  const RoutingMap map = three_keyspaces();
+  const api::Command pair[] = {api::Put{.key = "a", .value = "1"}, api::Put{.key = "z", .value = "2"}};
+  EXPECT_EQ(single_group(map, {.commands = pair}), GroupId(1));
+  EXPECT_EQ(single_group(map, {.commands = pair, .keyspace = kOrders}), ctrl::kNoGroup);
+  EXPECT_EQ(single_group(map, {.commands = pair, .keyspace = kOther}), GroupId(3));
+  const std::vector<WritePart> parts = split_write(map, {.commands = pair, .keyspace = kOrders}).value();
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[1].group, GroupId(2));
+  EXPECT_EQ(parts[1].places, std::vector<size_t>{1});
+  const std::string_view keys[] = {"z", "a"};
+  EXPECT_EQ(single_group(map, {}, {.keys = keys}), GroupId(1));
+  EXPECT_EQ(single_group(map, kOrders, {.keys = keys}), ctrl::kNoGroup);
+  EXPECT_EQ(split_get(map, kOrders, {.keys = keys}).value().size(), 2u);
+  // What a keyspace has that is gone is nobody's.
+  const api::KeyspaceRef gone{.id = KeyspaceId(9), .kind = api::KeyspaceKind::kHash};
+  EXPECT_EQ(split_write(map, {.commands = pair, .keyspace = gone}).status().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(split_get(map, gone, {.keys = keys}).status().code(), ErrorCode::kUnavailable);
+  const api::KeyRange nothing = api::keyspace_range(gone);
+  const api::Command erase[] = {api::DeleteRange{.start = nothing.start, .end = nothing.end}};
+  EXPECT_EQ(split_write(map, {.commands = erase}).status().code(), ErrorCode::kUnavailable);
+}
+
+TEST(Split, everything_is_erased_in_every_keyspace) {
+  const RoutingMap map = three_keyspaces();
+  const api::Command all[] = {api::DeleteAll{}};
+  EXPECT_EQ(single_group(map, {.commands = all}), ctrl::kNoGroup);
+  const std::vector<WritePart> parts = split_write(map, {.commands = all}).value();
+  ASSERT_EQ(parts.size(), 3u);
+  EXPECT_EQ(parts[0].commands.size(), 2u);  // the default keyspace, and orders before "m"
+  EXPECT_EQ(std::get<api::DeleteRange>(parts[0].commands[1]).end, api::encoded_key(kOrders, "m"));
+  // Of one keyspace.
+  const api::KeyRange orders = api::keyspace_range(kOrders);
+  const api::Command one[] = {api::DeleteRange{.start = orders.start, .end = orders.end}};
+  EXPECT_EQ(split_write(map, {.commands = one}).value().size(), 2u);
+  const api::KeyRange other = api::keyspace_range(kOther);
+  const api::Command whole[] = {api::DeleteRange{.start = other.start, .end = other.end}};
+  EXPECT_EQ(single_group(map, {.commands = whole}), GroupId(3));
+}
+
+TEST(Split, a_request_in_a_session_has_one_key_where_keys_are_in_order) {
+  const api::SessionRef session{.client = 7, .sequence = 1};
+  const api::Command same[] = {api::Put{.key = "a", .value = "1"}, api::Increment{.key = "a"}};
+  const api::Command near[] = {api::Put{.key = "{a}1", .value = "1"}, api::Put{.key = "{a}2", .value = "1"}};
+  EXPECT_TRUE(check_session({.commands = same, .keyspace = kOrders, .session = session}).ok());
+  EXPECT_EQ(check_session({.commands = near, .keyspace = kOrders, .session = session}).code(), ErrorCode::kCrossShard);
+  EXPECT_TRUE(check_session({.commands = near, .keyspace = kOther, .session = session}).ok());
 }
 
 TEST(Split, what_has_no_key_concerns_every_group_and_adds_up) {
@@ -163,11 +249,11 @@ TEST(Split, D18_an_error_is_definite_only_if_no_part_took_effect) {
 TEST(Split, keys_to_read_are_cut_by_owner) {
   const RoutingMap map = two_groups();
   const std::string_view keys[] = {"{a}", "{b}", "{a}2"};
-  const std::vector<ReadPart> parts = split_get(map, {.keys = keys}).value();
+  const std::vector<ReadPart> parts = split_get(map, {}, {.keys = keys}).value();
   ASSERT_EQ(parts.size(), 2u);
   EXPECT_EQ(parts[0].places, std::vector<size_t>{1});
   EXPECT_EQ(parts[1].places, (std::vector<size_t>{0, 2}));
-  EXPECT_EQ(single_group(map, api::GetRequest{.keys = std::span(keys).first(1)}), GroupId(2));
+  EXPECT_EQ(single_group(map, {}, api::GetRequest{.keys = std::span(keys).first(1)}), GroupId(2));
 }
 
 TEST(Retry, pauses_grow_and_differ_and_have_an_end) {

@@ -30,27 +30,38 @@ std::optional<Keys> keys_of(const api::Command& command) {
 }
 
 std::optional<api::DeleteRange> range_of(const api::Command& command) {
-  if (std::holds_alternative<api::DeleteAll>(command)) return api::DeleteRange{};
+  if (std::holds_alternative<api::DeleteAll>(command)) return api::DeleteRange{};  // of all keyspaces
   if (const auto* range = std::get_if<api::DeleteRange>(&command)) return *range;
   return std::nullopt;
 }
 
+struct Piece {
+  GroupId group;
+  api::DeleteRange range;
+};
+
 // The range, cut where its owner changes. The ends are views of the map's.
-std::vector<api::DeleteRange> pieces(const RoutingMap& map, api::DeleteRange range) {
-  std::vector<api::DeleteRange> all;
-  for (;;) {
-    const RoutingMap::Run& run = map.run_at(range.start);
-    const bool last = run.end.empty() || (!range.end.empty() && range.end <= run.end);
-    all.push_back({.start = range.start, .end = last ? range.end : std::string_view(run.end)});
-    if (last) return all;
-    range.start = run.end;
+std::vector<Piece> pieces(const RoutingMap& map, const api::DeleteRange& range) {
+  std::vector<Piece> all;
+  for (const RoutingMap::Run& run : map.runs_in(range.start, range.end)) {
+    const bool last = !range.end.empty() && range.end < run.end;
+    all.push_back({.group = run.group,
+                   .range = {.start = std::max(range.start, std::string_view(run.start)),
+                             .end = last ? range.end : std::string_view(run.end)}});
   }
+  return all;
 }
 
 Status unowned() {
   return {ErrorCode::kUnavailable, "no group is known to own the keys yet; the cluster is being set up"};
 }
-Status crosses() {
+Status crosses(api::KeyspaceRef keyspace) {
+  if (keyspace.kind == api::KeyspaceKind::kRange) {
+    return {
+        ErrorCode::kCrossShard,
+        "Keys in request belong to different groups, or may at any time; a command that takes effect as a whole needs "
+        "its keys in one group: use a hash keyspace and a {hashtag}"};
+  }
   return {
       ErrorCode::kCrossShard,
       "Keys in request don't hash to the same slot, and belong to different groups; a command that takes effect as a "
@@ -61,34 +72,49 @@ Status crosses() {
 
 GroupId single_group(const RoutingMap& map, const api::WriteRequest& request) {
   if (map.empty()) return ctrl::kNoGroup;
-  if (map.groups().size() == 1) return map.groups().front();
+  const bool only_one = map.groups().size() == 1;
   GroupId group = ctrl::kNoGroup;
   for (const api::Command& command : request.commands) {
     if (const std::optional<api::DeleteRange> range = range_of(command)) {
-      const std::vector<api::DeleteRange> cut = pieces(map, *range);
-      const GroupId owner = map.run_at(cut.front().start).group;
-      if (cut.size() != 1 || (group != ctrl::kNoGroup && group != owner)) return ctrl::kNoGroup;
-      group = owner;
+      // A range that no group has as a whole is always cut.
+      const std::vector<Piece> cut = pieces(map, *range);
+      if (cut.size() != 1 || cut.front().range.start != range->start || cut.front().range.end != range->end) {
+        return ctrl::kNoGroup;
+      }
+      if (group != ctrl::kNoGroup && group != cut.front().group) return ctrl::kNoGroup;
+      group = cut.front().group;
+      continue;
+    }
+    if (only_one) {
+      group = map.groups().front();
       continue;
     }
     const std::optional<Keys> keys = keys_of(command);
     if (!keys) return ctrl::kNoGroup;
-    const GroupId owner = map.group_of(keys->first);
+    const GroupId owner = map.group_of(request.keyspace, keys->first);
     if (group == ctrl::kNoGroup) group = owner;
-    if (owner != group || (keys->second && map.group_of(*keys->second) != group)) return ctrl::kNoGroup;
+    if (owner != group || (keys->second && map.group_of(request.keyspace, *keys->second) != group)) {
+      return ctrl::kNoGroup;
+    }
   }
   return group;
 }
 
 Status check_session(const api::WriteRequest& request) {
   if (request.session.client == 0 || request.commands.empty()) return {};
-  std::optional<Slot> slot;
+  // What no cut ever separates: a slot, or where keys are in order, a key.
+  const bool in_order = request.keyspace.kind == api::KeyspaceKind::kRange;
+  const auto together = [&](std::string_view a, std::string_view b) {
+    return in_order ? a == b : api::slot_of(a) == api::slot_of(b);
+  };
+  std::optional<std::string_view> first;
   for (const api::Command& command : request.commands) {
     const std::optional<Keys> keys = keys_of(command);
     if (!keys) continue;
-    const Slot first = api::slot_of(keys->first);
-    if (slot.value_or(first) != first || (keys->second && api::slot_of(*keys->second) != first)) return crosses();
-    slot = first;
+    if (!first) first = keys->first;
+    if (!together(*first, keys->first) || (keys->second && !together(*first, *keys->second))) {
+      return crosses(request.keyspace);
+    }
   }
   return {};
 }
@@ -105,9 +131,9 @@ Result<std::vector<WritePart>> split_write(const RoutingMap& map, const api::Wri
   for (size_t place = 0; place < request.commands.size(); ++place) {
     const api::Command& command = request.commands[place];
     if (const std::optional<api::DeleteRange> range = range_of(command)) {
-      for (const api::DeleteRange& piece : pieces(map, *range)) {
-        put(map.run_at(piece.start).group, place);
-        parts[map.run_at(piece.start).group].commands.back() = piece;
+      for (const Piece& piece : pieces(map, *range)) {
+        put(piece.group, place);
+        parts[piece.group].commands.back() = piece.range;
       }
       continue;
     }
@@ -116,11 +142,12 @@ Result<std::vector<WritePart>> split_write(const RoutingMap& map, const api::Wri
       for (const GroupId group : map.groups()) put(group, place);
       continue;
     }
-    const GroupId group = map.group_of(keys->first);
-    if (keys->second && map.group_of(*keys->second) != group) return crosses();
+    const GroupId group = map.group_of(request.keyspace, keys->first);
+    if (keys->second && map.group_of(request.keyspace, *keys->second) != group) return crosses(request.keyspace);
     put(group, place);
   }
-  if (parts.size() > 1 && request.all_or_nothing) return crosses();
+  if (parts.empty() || parts.contains(ctrl::kNoGroup)) return unowned();
+  if (parts.size() > 1 && request.all_or_nothing) return crosses(request.keyspace);
   std::vector<WritePart> all;
   for (auto& [group, part] : parts) all.push_back(std::move(part));
   return all;
@@ -164,23 +191,25 @@ api::WriteReply WriteMerge::take() {
               fmt::format("a part of the request took effect or may have, another did not: {}", failure_.message()))};
 }
 
-GroupId single_group(const RoutingMap& map, const api::GetRequest& request) {
+GroupId single_group(const RoutingMap& map, api::KeyspaceRef keyspace, const api::GetRequest& request) {
   if (map.empty()) return ctrl::kNoGroup;
   if (map.groups().size() == 1) return map.groups().front();
   GroupId group = ctrl::kNoGroup;
   for (const std::string_view key : request.keys) {
-    const GroupId owner = map.group_of(key);
+    const GroupId owner = map.group_of(keyspace, key);
     if (group == ctrl::kNoGroup) group = owner;
     if (owner != group) return ctrl::kNoGroup;
   }
   return group;
 }
 
-Result<std::vector<ReadPart>> split_get(const RoutingMap& map, const api::GetRequest& request) {
+Result<std::vector<ReadPart>> split_get(const RoutingMap& map, api::KeyspaceRef keyspace,
+                                        const api::GetRequest& request) {
   if (map.empty()) return unowned();
   std::map<GroupId, ReadPart> parts;
   for (size_t place = 0; place < request.keys.size(); ++place) {
-    const GroupId group = map.group_of(request.keys[place]);
+    const GroupId group = map.group_of(keyspace, request.keys[place]);
+    if (group == ctrl::kNoGroup) return unowned();
     ReadPart& part = parts[group];
     part.group = group;
     part.keys.push_back(request.keys[place]);

@@ -20,8 +20,9 @@ struct WritePart {
 
 // The group that a request belongs to as a whole; ctrl::kNoGroup if there is no such one, or none is known.
 GroupId single_group(const RoutingMap& map, const api::WriteRequest& request);
-// Whether a request in a session may be carried out: all its keys have one slot, so that they stay in one shard
-// wherever it moves, and the reply that is kept for a retry is that of the whole request. kCrossShard otherwise.
+// Whether a request in a session may be carried out: all its keys have one slot, or where keys are in order are one, so
+// that they stay in one shard wherever it moves, and the reply that is kept for a retry is that of the whole request.
+// kCrossShard otherwise.
 Status check_session(const api::WriteRequest& request);
 // One part per group, ascending. kUnavailable: nobody is known to own the keys. kCrossShard: the request must take
 // effect as a whole and concerns several groups.
@@ -48,7 +49,8 @@ struct ReadPart {
   std::vector<std::string_view> keys;
   std::vector<size_t> places;
 };
-GroupId single_group(const RoutingMap& map, const api::GetRequest& request);
-Result<std::vector<ReadPart>> split_get(const RoutingMap& map, const api::GetRequest& request);
+GroupId single_group(const RoutingMap& map, api::KeyspaceRef keyspace, const api::GetRequest& request);
+Result<std::vector<ReadPart>> split_get(const RoutingMap& map, api::KeyspaceRef keyspace,
+                                        const api::GetRequest& request);
 
 }  // namespace flux::client

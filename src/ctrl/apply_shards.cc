@@ -26,11 +26,22 @@ Result<std::vector<std::string>> starts_of(const CreateKeyspace& command) {
   return starts;
 }
 
+// It stands in commands and in lists.
+Status check_name(std::string_view name) {
+  const auto allowed = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  };
+  if (name.empty() || name.size() > kNameBytesMax || !std::all_of(name.begin(), name.end(), allowed)) {
+    return refuse(ErrorCode::kInvalidArgument, "a name is 1 to {} letters, digits, dots, underscores and hyphens",
+                  kNameBytesMax);
+  }
+  return {};
+}
+
 // The keyspace, with shards that have no owners yet.
 Result<Keyspace> make_keyspace(const Turn& turn, const CreateKeyspace& command, KeyspaceId id, ShardId first) {
-  if (command.name.empty() || command.name.size() > kNameBytesMax) {
-    return refuse(ErrorCode::kInvalidArgument, "a name of 1 to {} bytes", kNameBytesMax);
-  }
+  FLUX_RETURN_IF_ERROR(check_name(command.name));
   if (turn.config().keyspace(command.name)) {
     return refuse(ErrorCode::kAlreadyExists, "there is a keyspace {}", command.name);
   }
@@ -38,7 +49,8 @@ Result<Keyspace> make_keyspace(const Turn& turn, const CreateKeyspace& command, 
     return refuse(ErrorCode::kInvalidArgument, "a replication from 1 to {}", kReplicasMax);
   }
   FLUX_TRY(std::vector<std::string> starts, starts_of(command));
-  if (turn.config().keyspaces.size() >= kKeyspacesMax || turn.config().shard_count() + starts.size() > kShardsMax) {
+  if (turn.config().keyspaces.size() >= kKeyspacesMax || id > api::kKeyspaceIdMax ||
+      turn.config().shard_count() + starts.size() > kShardsMax) {
     return refuse(ErrorCode::kTooLarge, "too many keyspaces or shards");
   }
   Keyspace keyspace{.id = id, .name = command.name, .kind = command.kind, .replication = command.replication};

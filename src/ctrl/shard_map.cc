@@ -17,8 +17,8 @@ uint64_t slot_at(std::string_view start) {
 
 }  // namespace
 
-const Shard& Keyspace::lookup(std::string_view encoded_key) const {
-  const auto after = std::upper_bound(shards.begin(), shards.end(), encoded_key,
+const Shard& Keyspace::lookup(std::string_view place) const {
+  const auto after = std::upper_bound(shards.begin(), shards.end(), place,
                                       [](std::string_view key, const Shard& shard) { return key < shard.start; });
   FLUX_CHECK(after != shards.begin());
   return *(after - 1);
@@ -33,6 +33,13 @@ Shard* Keyspace::find(ShardId shard) { return const_cast<Shard*>(std::as_const(*
 
 std::string_view Keyspace::end_of(size_t at) const {
   return at + 1 < shards.size() ? std::string_view(shards[at + 1].start) : std::string_view();
+}
+
+api::KeyRange Keyspace::encoded_range(size_t at) const {
+  const std::string prefix = api::keyspace_prefix(ref());
+  const std::string_view end = end_of(at);
+  return {.start = prefix + shards[at].start,
+          .end = end.empty() ? api::keyspace_range(ref()).end : prefix + std::string(end)};
 }
 
 uint64_t Keyspace::measure(size_t at) const {

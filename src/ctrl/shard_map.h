@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "api/keyspace.h"
 #include "base/status.h"
 #include "base/types.h"
 #include "ctrl/fields.h"
@@ -14,15 +15,12 @@ namespace flux::ctrl {
 
 inline constexpr GroupId kNoGroup{0};  // group 0 is the controller, which owns no shard
 
-// Stored and sent: never change or reuse.
-enum class KeyspaceKind : uint8_t {
-  kHash = 1,   // encoded keys begin with their slot (api/slot.h); shards are cut between slots
-  kRange = 2,  // encoded keys are the keys themselves; shards are cut anywhere
-};
+using api::KeyspaceKind;
 template <>
 inline constexpr KeyspaceKind kLast<KeyspaceKind> = KeyspaceKind::kRange;
 
-// The encoded keys from `start` up to the start of the next shard.
+// The keys from `start` up to the start of the next shard. A place among the keys of a keyspace is written without what
+// encoded keys begin with (api/keyspace.h): as a slot in a hash keyspace, as a key in a range keyspace.
 struct Shard {
   ShardId id;
   std::string start;
@@ -41,13 +39,16 @@ struct Keyspace {
   // Invariant: not empty, starts strictly ascending, the first one empty: every key has exactly one shard.
   std::vector<Shard> shards;
 
-  // The shard that holds an encoded key. O(log n).
-  const Shard& lookup(std::string_view encoded_key) const;
+  api::KeyspaceRef ref() const { return {.id = id, .kind = kind}; }
+  // The shard that holds a place. O(log n).
+  const Shard& lookup(std::string_view place) const;
   // By id. Null if there is none. O(n).
   const Shard* find(ShardId shard) const;
   Shard* find(ShardId shard);
   // Where the shard at this place ends; empty: it is the last.
   std::string_view end_of(size_t at) const;
+  // The encoded keys of the shard at this place.
+  api::KeyRange encoded_range(size_t at) const;
   // What it counts in balance: its slots in a hash keyspace, one in a range keyspace.
   uint64_t measure(size_t at) const;
 

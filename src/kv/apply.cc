@@ -7,7 +7,6 @@
 #include <limits>
 
 #include "api/limits.h"
-#include "api/slot.h"
 #include "base/overloaded.h"
 #include "base/probe.h"
 #include "kv/numbers.h"
@@ -116,8 +115,7 @@ void StateMachine::store(std::string_view encoded_key, Version version, std::opt
 }
 
 Status StateMachine::apply_put(const api::Put& put, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, put.key);
+  encode_key(put.key);
   FLUX_TRY(const Current now, current(key_, version));
   if (put.return_old && now.live) {
     result.had_value = true;
@@ -143,8 +141,7 @@ Status StateMachine::apply_put(const api::Put& put, Version version, api::Comman
 }
 
 Status StateMachine::apply_delete(const api::Delete& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   if (!now.stored) return {};
   if (now.live && command.condition == api::Condition::kIfVersion && now.stored->version != command.if_version) {
@@ -163,8 +160,7 @@ Status StateMachine::apply_delete(const api::Delete& command, Version version, a
 }
 
 Status StateMachine::apply_increment(const api::Increment& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   int64_t value = 0;
   if (now.live) {
@@ -190,8 +186,7 @@ Status StateMachine::apply_increment(const api::Increment& command, Version vers
 
 Status StateMachine::apply_increment_float(const api::IncrementFloat& command, Version version,
                                            api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   const std::optional<long double> delta = parse_float(command.delta);
   const std::optional<long double> stored = now.live ? parse_float(now.stored->value) : 0.0L;
@@ -216,8 +211,7 @@ Status StateMachine::apply_increment_float(const api::IncrementFloat& command, V
 }
 
 Status StateMachine::apply_append(const api::Append& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   std::string value(now.live ? now.stored->value : std::string_view());
   if (value.size() + command.value.size() > api::kValueBytesMax) {
@@ -234,8 +228,7 @@ Status StateMachine::apply_append(const api::Append& command, Version version, a
 }
 
 Status StateMachine::apply_set_range(const api::SetRange& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   std::string value(now.live ? now.stored->value : std::string_view());
   if (command.value.empty()) {  // changes nothing and creates nothing, as in Redis
@@ -258,8 +251,7 @@ Status StateMachine::apply_set_range(const api::SetRange& command, Version versi
 }
 
 Status StateMachine::apply_set_expiry(const api::SetExpiry& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
+  encode_key(command.key);
   FLUX_TRY(const Current now, current(key_, version));
   if (!now.live) return {};
   if (command.return_value) {
@@ -278,8 +270,8 @@ Status StateMachine::apply_set_expiry(const api::SetExpiry& command, Version ver
 }
 
 Status StateMachine::apply_copy(const api::Copy& command, Version version, api::CommandResult& result) {
-  const std::string source_key = api::encoded_key(command.source);
-  const std::string destination_key = api::encoded_key(command.destination);
+  const std::string source_key = api::encoded_key(keyspace_, command.source);
+  const std::string destination_key = api::encoded_key(keyspace_, command.destination);
   FLUX_TRY(const Current source, current(source_key, version));
   if (!source.live) {
     result.code = ErrorCode::kNotFound;
@@ -302,16 +294,15 @@ Status StateMachine::apply_copy(const api::Copy& command, Version version, api::
 }
 
 Status StateMachine::apply_expire_due(const api::ExpireDue& command, Version version, api::CommandResult& result) {
-  key_.clear();
-  api::append_encoded_key(key_, command.key);
-  if (!serves(key_)) {
+  const std::string_view key = command.encoded_key;
+  if (!serves(key)) {
     FLUX_PROBE("a key is due whose shard has gone");
     return {};
   }
-  FLUX_TRY(const Current now, current(key_, version));
+  FLUX_TRY(const Current now, current(key, version));
   // The key may have been written again, or given another deadline, since the leader looked.
   if (!now.stored || now.live || now.stored->deadline != command.deadline) return {};
-  draft_.erase(key_, *now.stored);
+  draft_.erase(key, *now.stored);
   result.applied = true;
   return {};
 }
@@ -320,15 +311,18 @@ Status StateMachine::apply_expire_due(const api::ExpireDue& command, Version ver
 Status StateMachine::apply_delete_range(std::string_view low, std::string_view high, Version version,
                                         api::CommandResult& result) {
   result.applied = true;
+  const auto whole = [&](std::string_view start, std::string_view end) {
+    return low <= start && (high.empty() || (!end.empty() && end <= high));
+  };
   const std::span<const ShardInfo> shards = shards_.all();
-  const bool everything =
-      low.empty() && high.empty() &&
-      std::all_of(shards.begin(), shards.end(), [](const ShardInfo& info) { return info.served(); });
+  const bool everything = sharded()
+                              ? std::all_of(shards.begin(), shards.end(),
+                                            [&](const ShardInfo& s) { return s.served() && whole(s.start, s.end); })
+                              : whole({}, {});
   if (everything) {
     result.integer = static_cast<int64_t>(draft_.count());
     draft_.erase_all_data();
-  }
-  if (sharding_ == Sharding::kOff && !everything) {
+  } else if (!sharded()) {
     FLUX_TRY(const uint64_t erased, draft_.erase_data(low, high));
     result.integer = static_cast<int64_t>(erased);
   }
@@ -338,7 +332,7 @@ Status StateMachine::apply_delete_range(std::string_view low, std::string_view h
     if (!everything) {
       FLUX_PROBE("a part of what a group serves is erased");
       const std::string_view from = std::max<std::string_view>(shard.start, low);
-      const std::string_view to = high.empty() || (!shard.end.empty() && shard.end < high) ? shard.end : high;
+      const std::string_view to = whole(from, shard.end) ? std::string_view(shard.end) : high;
       FLUX_TRY(const uint64_t erased, draft_.erase_data(from, to));
       result.integer += static_cast<int64_t>(erased);
     }

@@ -14,6 +14,7 @@ namespace {
 constexpr uint8_t kFormat = 1;
 constexpr uint8_t kAllOrNothing = 1;
 constexpr uint8_t kHasSession = 2;
+constexpr uint8_t kHasKeyspace = 4;  // not the default one
 
 // Stored in logs: never change or reuse.
 enum class Op : uint8_t {
@@ -39,6 +40,12 @@ Status check_key(std::string_view key) {
   if (key.size() <= api::kKeyBytesMax) return {};
   return Status(ErrorCode::kTooLarge,
                 fmt::format("key of {} bytes is over the limit of {}", key.size(), api::kKeyBytesMax));
+}
+
+Status check_encoded_key(std::string_view key) {
+  if (key.size() <= api::kEncodedKeyBytesMax) return {};
+  return Status(ErrorCode::kTooLarge,
+                fmt::format("encoded key of {} bytes is over the limit of {}", key.size(), api::kEncodedKeyBytesMax));
 }
 
 Status check_value(std::string_view value) {
@@ -74,10 +81,10 @@ Status check_limits(const api::Command& command) {
           },
           [](const api::DeleteAll&) { return Status(); },
           [](const api::DeleteRange& c) {
-            FLUX_RETURN_IF_ERROR(check_key(c.start));
-            return check_key(c.end);
+            FLUX_RETURN_IF_ERROR(check_encoded_key(c.start));
+            return check_encoded_key(c.end);
           },
-          [](const api::ExpireDue& c) { return check_key(c.key); },
+          [](const api::ExpireDue& c) { return check_encoded_key(c.encoded_key); },
           [](const api::PutMeta& c) { return check_key_value(c.name, c.value); },
           [](const api::OpenSession&) { return Status(); }, [](const api::CloseSession&) { return Status(); },
           [](const api::Control& c) { return check_value(c.bytes); },
@@ -180,7 +187,7 @@ void encode_command(Encoder& e, const api::Command& command) {
                  },
                  [&](const api::ExpireDue& c) {
                    op(Op::kExpireDue);
-                   e.bytes(c.key);
+                   e.bytes(c.encoded_key);
                    e.id(c.deadline);
                  },
                  [&](const api::PutMeta& c) {
@@ -291,7 +298,7 @@ Status decode_command(Decoder& d, api::Command& command) {
     }
     case Op::kExpireDue: {
       api::ExpireDue c;
-      c.key = d.bytes();
+      c.encoded_key = d.bytes();
       c.deadline = d.id<WallMillis>();
       command = c;
       return {};
@@ -326,13 +333,18 @@ Status decode_request(std::string_view body, DecodedRequest& request) {
   request.commands.clear();
   request.session = {};
   const uint8_t flags = decoder.u8();
-  if ((flags & ~(kAllOrNothing | kHasSession)) != 0) {
+  if ((flags & ~(kAllOrNothing | kHasSession | kHasKeyspace)) != 0) {
     return Status(ErrorCode::kUnsupported, fmt::format("request flags {:#x} are not known to this version", flags));
   }
   request.all_or_nothing = (flags & kAllOrNothing) != 0;
   if ((flags & kHasSession) != 0) {
     request.session.client = decoder.u64();
     request.session.sequence = decoder.varint();
+  }
+  request.keyspace = {};
+  if ((flags & kHasKeyspace) != 0) {
+    request.keyspace = read_keyspace(decoder);
+    if (request.keyspace.is_default()) decoder.fail();
   }
   const uint64_t count = decoder.count();
   request.commands.resize(count);
@@ -344,6 +356,24 @@ Status decode_request(std::string_view body, DecodedRequest& request) {
 }
 
 }  // namespace
+
+void append_keyspace(Encoder& encoder, api::KeyspaceRef keyspace) {
+  encoder.id(keyspace.id);
+  encoder.u8(static_cast<uint8_t>(keyspace.kind));
+}
+
+api::KeyspaceRef read_keyspace(Decoder& decoder) {
+  const auto id = decoder.id<KeyspaceId>();
+  const auto kind = static_cast<api::KeyspaceKind>(decoder.u8());
+  const bool known = kind == api::KeyspaceKind::kHash || kind == api::KeyspaceKind::kRange;
+  const api::KeyspaceRef keyspace{.id = id, .kind = kind};
+  if (!known || id == KeyspaceId() || id > api::kKeyspaceIdMax ||
+      (keyspace.is_default() && keyspace != api::KeyspaceRef())) {
+    decoder.fail();
+    return {};
+  }
+  return keyspace;
+}
 
 void begin_entry(std::string& out) {
   out.clear();
@@ -367,11 +397,14 @@ Status append_request(std::string& out, const api::WriteRequest& request) {
   Encoder encoder(out);
   encoder.u32(0);
   const bool in_session = request.session.client != 0;
-  encoder.u8(static_cast<uint8_t>((request.all_or_nothing ? kAllOrNothing : 0) | (in_session ? kHasSession : 0)));
+  const bool elsewhere = !request.keyspace.is_default();
+  encoder.u8(static_cast<uint8_t>((request.all_or_nothing ? kAllOrNothing : 0) | (in_session ? kHasSession : 0) |
+                                  (elsewhere ? kHasKeyspace : 0)));
   if (in_session) {
     encoder.u64(request.session.client);
     encoder.varint(request.session.sequence);
   }
+  if (elsewhere) append_keyspace(encoder, request.keyspace);
   encoder.varint(request.commands.size());
   Status status;
   for (const api::Command& command : request.commands) {

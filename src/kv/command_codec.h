@@ -2,7 +2,8 @@
 //
 //   entry    format (1) = 1 | stamp (8): the leader's hybrid time | request...
 //   request  size (4): bytes that follow | flags (1) | [client (8), sequence (varint): if flags & 2] |
-//            command count (varint) | command...
+//            [keyspace: if flags & 4] | command count (varint) | command...
+//   keyspace id (varint) | kind (1); not the default one, which a request without has
 //   command  op (1) | fields in the order of the structs in api/command.h: varints, and strings with a varint length
 //
 // A request is encoded once, at the node the client is connected to; forwarding and replication copy its bytes.
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "api/kv_service.h"
+#include "base/codec.h"
 #include "base/hlc.h"
 #include "base/status.h"
 
@@ -33,9 +35,14 @@ Status append_request(std::string& out, const api::WriteRequest& request);
 // One decoded request; points into the bytes it was read from.
 struct DecodedRequest {
   bool all_or_nothing = false;
+  api::KeyspaceRef keyspace;
   api::SessionRef session;
   std::vector<api::Command> commands;
 };
+
+// A part of other encodings; whether it was well formed the decoder tells.
+void append_keyspace(Encoder& encoder, api::KeyspaceRef keyspace);
+api::KeyspaceRef read_keyspace(Decoder& decoder);
 
 // Whether a request only makes room, or is the system's own, and so passes a memory ceiling.
 bool erases_only(std::span<const api::Command> commands);

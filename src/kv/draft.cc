@@ -1,7 +1,9 @@
 #include "kv/draft.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "api/keyspace.h"
 #include "kv/shards.h"
 
 namespace flux::kv {
@@ -39,22 +41,24 @@ void Draft::store(std::string_view encoded_key, const Record& record, const std:
   bytes.reserve(record.value.size() + 17);
   append_record(bytes, record);
   batch_.put(Family::kData, encoded_key, bytes, old ? Existed::kYes : Existed::kNo);
-  if (!old) ++count_delta_;
+  if (!old) count(encoded_key, 1);
   if (shards_ != nullptr && shards_->any_feed()) shards_->on_change(*this, encoded_key);
 }
 
 void Draft::erase(std::string_view encoded_key, const Record& old) {
   if (old.deadline) batch_.erase(Family::kExpiry, expiry_key(*old.deadline, encoded_key));
   batch_.erase(Family::kData, encoded_key, Existed::kYes);
-  --count_delta_;
+  count(encoded_key, -1);
   if (shards_ != nullptr && shards_->any_feed()) shards_->on_change(*this, encoded_key);
 }
 
 void Draft::erase_all_data() {
   batch_.erase_range(Family::kData, {}, {});
   batch_.erase_range(Family::kExpiry, {}, {});
+  erase_raw_range(Family::kMeta, kCountPrefix, api::after_prefix(kCountPrefix));
   all_erased_ = true;
   count_delta_ = 0;
+  keyspace_deltas_.clear();
 }
 
 Result<uint64_t> Draft::erase_data(std::string_view low, std::string_view high) {
@@ -65,10 +69,10 @@ Result<uint64_t> Draft::erase_data(std::string_view low, std::string_view high) 
   for (;; ++erased) {
     FLUX_TRY(const bool more, walk.next(key, record));
     if (!more) break;
+    count(key, -1);
     if (record.deadline) batch_.erase(Family::kExpiry, expiry_key(*record.deadline, key));
   }
   batch_.erase_range(Family::kData, low, high);
-  count_delta_ -= static_cast<int64_t>(erased);
   return erased;
 }
 
@@ -117,13 +121,35 @@ Result<bool> Draft::Walk::next(std::string& encoded_key, Record& record) {
   return false;
 }
 
+void Draft::count(std::string_view encoded_key, int64_t change) {
+  count_delta_ += change;
+  const std::optional<api::KeyspaceRef> keyspace = api::keyspace_at(encoded_key);
+  if (keyspace && !keyspace->is_default()) keyspace_deltas_[keyspace->id] += change;
+}
+
+Status Draft::write_counts() {
+  for (const auto& [id, change] : std::exchange(keyspace_deltas_, {})) {
+    const std::string key = count_key(id);
+    FLUX_TRY(const std::optional<std::string> before, get_raw(Family::kMeta, key));
+    FLUX_TRY(const uint64_t count, before ? read_count(*before) : Result<uint64_t>(0));
+    const uint64_t after = count + static_cast<uint64_t>(change);
+    after == 0 ? erase_raw(Family::kMeta, key) : put_raw(Family::kMeta, key, encode_count(after));
+  }
+  return {};
+}
+
 Status Draft::write() {
   Status status = engine_.write(std::move(batch_));
-  drop();
+  begin();
   return status;
 }
 
 void Draft::drop() {
+  keyspace_deltas_.clear();
+  begin();
+}
+
+void Draft::begin() {
   batch_.clear();
   count_delta_ = 0;
   all_erased_ = false;

@@ -5,6 +5,7 @@
 // Owned by one worker; not thread-safe.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -63,6 +64,9 @@ class Draft {
     std::set<std::string> fresh_;  // keys that the round has put
   };
 
+  // Brings the counts of keyspaces up to date. Of the default one none is kept: it has what the others leave.
+  Status write_counts();
+
   // Ends the round: carries it out, or drops it.
   Status write();
   void drop();
@@ -73,8 +77,12 @@ class Draft {
   engine::Batch batch_;
   engine::PinnedValue pinned_;
   std::string scratch_;
+  void count(std::string_view encoded_key, int64_t change);
+  void begin();
+
   int64_t count_delta_ = 0;
   bool all_erased_ = false;
+  std::map<KeyspaceId, int64_t> keyspace_deltas_;  // since write_counts()
   WallMillis earliest_deadline_{UINT64_MAX};
 };
 

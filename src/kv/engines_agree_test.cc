@@ -62,15 +62,25 @@ class Replica {
   std::string reads() {
     Rng rng(1);
     ReadOutcome outcome;
-    machine_->read({.what = api::ScanRequest{.keys_max = 1000, .values = true}}, WallMillis(0), rng, outcome);
-    EXPECT_TRUE(outcome.status.ok());
     std::string out;
-    for (const api::Item& item : outcome.items) {
-      out += fmt::format("{}={}@{} ", item.key, item.value, item.version);
+    for (const api::KeyspaceRef keyspace : RandomLog::kKeyspaces) {
+      machine_->read({.what = api::CountRequest{}, .keyspace = keyspace}, WallMillis(0), rng, outcome);
+      EXPECT_TRUE(outcome.status.ok());
+      const uint64_t count = outcome.count;
+      const api::KeyRange range = api::keyspace_range(keyspace);
+      EXPECT_EQ(count, stored_in(range)) << "keyspace " << keyspace.id.value();
+      machine_->read({.what = api::ScanRequest{.keys_max = 1000, .values = true}, .keyspace = keyspace}, WallMillis(0),
+                     rng, outcome);
+      EXPECT_TRUE(outcome.status.ok());
+      EXPECT_LE(outcome.items.size(), count);  // some have expired
+      out += fmt::format("keyspace {} has {}: ", keyspace.id, count);
+      for (const api::Item& item : outcome.items) {
+        out += fmt::format("{}={}@{} ", item.key, item.value, item.version);
+      }
     }
     const std::vector<Overdue> due = machine_->due(machine_->clock() + 50, 20).value();
     for (const Overdue& key : due) {
-      out += fmt::format("due {} {} ", key.key, key.deadline);
+      out += fmt::format("due {} {} ", key.encoded_key, key.deadline);
     }
     return out;
   }
@@ -79,6 +89,11 @@ class Replica {
   engine::Engine& engine() { return *engine_; }
 
  private:
+  uint64_t stored_in(const api::KeyRange& range) {
+    uint64_t count = 0;
+    for (auto it = engine_->iterate(engine::Family::kData, range.start, range.end); it->valid(); it->next()) ++count;
+    return count;
+  }
   void stop() {
     machine_.reset();
     engine_.reset();

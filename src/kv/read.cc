@@ -1,6 +1,7 @@
 // Reads: of the committed state, with expiry judged by the log's clock.
 #include <algorithm>
 
+#include "api/keyspace.h"
 #include "api/limits.h"
 #include "api/slot.h"
 #include "base/overloaded.h"
@@ -12,6 +13,9 @@ using engine::Family;
 
 namespace {
 
+// Of the keys of an ordered shard one of so many first ones is taken for a random one.
+constexpr uint64_t kRandomKeyPasses = 64;
+
 Status not_served() { return Status(ErrorCode::kWrongShard, "the group does not serve all that is asked for"); }
 
 }  // namespace
@@ -20,17 +24,24 @@ void StateMachine::read(const api::ReadRequest& request, WallMillis wall, Rng& r
   FLUX_CHECK(!uncommitted_);
   outcome = {};
   std::visit(Overloaded{
-                 [&](const api::GetRequest& get) { read_get(get, wall, outcome); },
-                 [&](const api::ScanRequest& scan) { read_scan(scan, wall, outcome); },
-                 [&](const api::CountRequest&) { outcome.count = count_served(); },
-                 [&](const api::RandomKeyRequest&) { read_random(wall, rng, outcome); },
+                 [&](const api::GetRequest& get) { read_get(get, request.keyspace, wall, outcome); },
+                 [&](const api::ScanRequest& scan) { read_scan(scan, request.keyspace, wall, outcome); },
+                 [&](const api::CountRequest&) {
+                   const Result<uint64_t> count = count_served(request.keyspace);
+                   outcome.status = count.status();
+                   outcome.count = count.ok() ? *count : 0;
+                 },
+                 [&](const api::RandomKeyRequest&) { read_random(request.keyspace, wall, rng, outcome); },
              },
              request.what);
 }
 
-bool StateMachine::visible(const Record& record, std::string_view key, WallMillis wall, ReadOutcome& outcome) const {
+bool StateMachine::visible(const Record& record, std::string_view encoded_key, WallMillis wall,
+                           ReadOutcome& outcome) const {
   if (record.expired_at(clock())) return false;
-  if (record.expired_at(wall)) outcome.overdue.push_back({.key = std::string(key), .deadline = *record.deadline});
+  if (record.expired_at(wall)) {
+    outcome.overdue.push_back({.encoded_key = std::string(encoded_key), .deadline = *record.deadline});
+  }
   return true;
 }
 
@@ -47,21 +58,35 @@ std::vector<std::pair<std::string, std::string>> StateMachine::served_parts(std:
   return parts;
 }
 
-uint64_t StateMachine::count_served() const {
+Result<uint64_t> StateMachine::count_served(api::KeyspaceRef keyspace) const {
   uint64_t count = engine_.count();
+  if (keyspace.is_default()) {
+    auto others = engine_.iterate(Family::kMeta, kCountPrefix, api::after_prefix(kCountPrefix));
+    for (; others->valid(); others->next()) {
+      FLUX_TRY(const uint64_t other, read_count(others->value()));
+      count -= std::min(count, other);
+    }
+    FLUX_RETURN_IF_ERROR(others->status());
+  } else {
+    engine::PinnedValue value;
+    FLUX_TRY(const bool some, engine_.get(Family::kMeta, count_key(keyspace.id), value));
+    FLUX_TRY(count, some ? read_count(value.view()) : Result<uint64_t>(0));
+  }
+  // What is here and is not served.
   for (const ShardInfo& shard : shards_.all()) {
-    if (shard.served()) continue;
+    if (shard.served() || api::keyspace_at(shard.start) != keyspace) continue;
     count -= std::min(count, engine_.approximate_count(Family::kData, shard.start, shard.end));
   }
   return count;
 }
 
-void StateMachine::read_get(const api::GetRequest& request, WallMillis wall, ReadOutcome& outcome) {
+void StateMachine::read_get(const api::GetRequest& request, api::KeyspaceRef keyspace, WallMillis wall,
+                            ReadOutcome& outcome) {
   outcome.lookup_keys.reserve(request.keys.size());
   outcome.lookups.resize(request.keys.size());
   outcome.items.resize(request.keys.size());
   for (size_t i = 0; i < request.keys.size(); ++i) {
-    outcome.lookup_keys.push_back(api::encoded_key(request.keys[i]));
+    outcome.lookup_keys.push_back(api::encoded_key(keyspace, request.keys[i]));
     if (sharded() && !shards_.use(outcome.lookup_keys.back())) {
       outcome.status = not_served();
       return;
@@ -77,52 +102,62 @@ void StateMachine::read_get(const api::GetRequest& request, WallMillis wall, Rea
       outcome.status = record.status();
       return;
     }
-    if (!visible(*record, request.keys[i], wall, outcome)) continue;
+    if (!visible(*record, outcome.lookup_keys[i], wall, outcome)) continue;
     outcome.items[i] = {
         .found = true, .key = {}, .value = record->value, .version = record->version, .deadline = record->deadline};
   }
 }
 
-void StateMachine::read_scan(const api::ScanRequest& request, WallMillis wall, ReadOutcome& outcome) {
+void StateMachine::read_scan(const api::ScanRequest& request, api::KeyspaceRef keyspace, WallMillis wall,
+                             ReadOutcome& outcome) {
   const size_t keys_max = std::clamp<size_t>(request.keys_max, 1, api::kScanKeysMax);
-  std::string low(request.start);
-  if (request.after_start) low.push_back('\0');  // the least key above it
-  if (!serves(low, request.end)) {
+  const api::KeyRange range = api::within(keyspace, request.start, request.end);
+  if (range.empty()) return;
+  if (!serves(range.start, range.end)) {
     outcome.status = not_served();
     return;
   }
-  if (sharded()) shards_.use(low);
-  auto it = engine_.iterate(Family::kData, low, request.end);
+  if (sharded()) shards_.use(range.start);
+  auto it = engine_.iterate(Family::kData, range.start, range.end);
   outcome.copies.reserve(keys_max * 2);
+  size_t bytes = 0;
   // Expired keys count towards the page too, so that one call does a bounded amount of work.
   for (size_t seen = 0; it->valid(); it->next()) {
-    if (seen == keys_max) {
-      outcome.scan_resume = low;
+    if (seen == keys_max || bytes >= api::kScanBytesTarget) {
+      outcome.scan_resume = it->key();
       break;
     }
     ++seen;
-    low.assign(it->key());
+    bytes += it->key().size() + (request.values ? it->value().size() : 0);
     const Result<Record> record = read_record(it->value());
     if (!record.ok()) {
       outcome.status = record.status();
       return;
     }
-    const std::string_view key = api::decoded_key(it->key());
-    if (!visible(*record, key, wall, outcome)) continue;
+    if (!visible(*record, it->key(), wall, outcome)) continue;
     api::Item item{.found = true, .key = {}, .value = {}, .version = record->version, .deadline = record->deadline};
-    item.key = outcome.copies.emplace_back(key);
+    item.key = outcome.copies.emplace_back(api::decoded_key(it->key()));
     if (request.values) item.value = outcome.copies.emplace_back(record->value);
     outcome.items.push_back(item);
   }
   outcome.status = it->status();
 }
 
-void StateMachine::read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome) {
-  // From a random place to the end, then from the beginning: the first live key.
-  const std::string start = api::slot_start(static_cast<uint16_t>(rng.below(api::kSlotCount)));
+void StateMachine::read_random(api::KeyspaceRef keyspace, WallMillis wall, Rng& rng, ReadOutcome& outcome) {
+  const api::KeyRange all = api::keyspace_range(keyspace);
+  // From a random place to the end, then from the beginning. Slots spread keys evenly; where keys are in order a shard
+  // is the place, and some keys are passed over.
+  std::string from;
+  uint64_t pass = 0;
+  if (keyspace.kind == api::KeyspaceKind::kHash) {
+    from = api::keyspace_prefix(keyspace) + api::slot_start(static_cast<uint16_t>(rng.below(api::kSlotCount)));
+  } else if (const auto served = served_parts(all.start, all.end); !served.empty()) {
+    from = served[rng.below(served.size())].first;
+    pass = rng.below(kRandomKeyPasses);
+  }
+  auto parts = served_parts(from, all.end);
+  for (auto& part : served_parts(all.start, from)) parts.push_back(std::move(part));
   outcome.copies.reserve(1);
-  auto parts = served_parts(start, "");
-  for (auto& part : served_parts("", start)) parts.push_back(std::move(part));
   for (const auto& [low, high] : parts) {
     auto it = engine_.iterate(Family::kData, low, high);
     for (; it->valid(); it->next()) {
@@ -131,14 +166,15 @@ void StateMachine::read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome) 
         outcome.status = record.status();
         return;
       }
-      const std::string_view key = api::decoded_key(it->key());
-      if (!visible(*record, key, wall, outcome)) continue;
-      outcome.items.push_back({.found = true,
-                               .key = outcome.copies.emplace_back(key),
+      outcome.overdue.clear();
+      if (!visible(*record, it->key(), wall, outcome)) continue;
+      outcome.copies.assign(1, std::string(api::decoded_key(it->key())));
+      outcome.items.assign(1, {.found = true,
+                               .key = outcome.copies.front(),
                                .value = {},
                                .version = record->version,
                                .deadline = record->deadline});
-      return;
+      if (pass-- == 0) return;
     }
     outcome.status = it->status();
     if (!outcome.status.ok()) return;

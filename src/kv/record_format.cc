@@ -55,6 +55,25 @@ Result<ExpiryEntry> read_expiry_key(std::string_view bytes) {
   return ExpiryEntry{.deadline = WallMillis(read_u64_ordered(bytes)), .encoded_key = bytes.substr(sizeof(uint64_t))};
 }
 
+std::string count_key(KeyspaceId keyspace) {
+  std::string key(kCountPrefix);
+  append_u64_ordered(key, keyspace.value());
+  return key;
+}
+
+std::string encode_count(uint64_t count) {
+  std::string out;
+  Encoder(out).u64(count);
+  return out;
+}
+
+Result<uint64_t> read_count(std::string_view bytes) {
+  Decoder decoder(bytes);
+  const uint64_t count = decoder.u64();
+  FLUX_RETURN_IF_ERROR(decoder.finish("a count of keys"));
+  return count;
+}
+
 std::string encode_applied(const Applied& applied) {
   std::string out;
   Encoder encoder(out);

@@ -1,12 +1,14 @@
 // What an engine holds for a key (family kData), for the expiry index (kExpiry) and for the state machine (kMeta).
 //
-//   kData    key    slot (2, big endian) | user's key
+//   kData    key    an encoded key (api/keyspace.h)
 //            value  flags (1) | version (8) | deadline (8, if flags & 1) | user's value
 //   kExpiry  key    deadline (8, big endian) | encoded key          value  empty
 //   kMeta    "applied"  index (8) | term (8) | last version (8)
 //            "meta/" name   a record of api::PutMeta
 //            "system/" name a value of the group's own (its membership)
 //            "config", "shard/" id: which shards the group has (kv/shards.h)
+//            "keys/" id     of a keyspace (8, big endian), not the default one: how many keys the group holds (8);
+//            none: 0
 //
 // Integers are little-endian but where noted. Versions and deadlines end up in snapshots: the layout never changes
 // without a new flag.
@@ -25,6 +27,7 @@ namespace flux::kv {
 inline constexpr std::string_view kAppliedKey = "applied";
 inline constexpr std::string_view kMetaPrefix = "meta/";
 inline constexpr std::string_view kSystemPrefix = "system/";
+inline constexpr std::string_view kCountPrefix = "keys/";
 
 // Points into the bytes it was read from.
 struct Record {
@@ -53,6 +56,10 @@ struct Applied {
 };
 std::string encode_applied(const Applied& applied);
 Result<Applied> decode_applied(std::string_view bytes);
+
+std::string count_key(KeyspaceId keyspace);
+std::string encode_count(uint64_t count);
+Result<uint64_t> read_count(std::string_view bytes);
 
 // Big-endian, so that byte order is number order.
 void append_u64_ordered(std::string& out, uint64_t value);

@@ -110,7 +110,7 @@ class World {
   ShardGroup* server_of(const std::string& key) {
     ShardGroup* found = nullptr;
     for (auto& each : groups_) {
-      if (!each->machine().serves(api::encoded_key(key))) continue;
+      if (!each->machine().serves(api::encoded_key({}, key))) continue;
       EXPECT_EQ(found, nullptr) << "two groups serve " << key;
       found = each.get();
     }
@@ -164,7 +164,7 @@ class World {
     for (const ShardInfo& shard : std::vector(table.begin(), table.end())) {
       if (!shard.served()) continue;
       const size_t erased = std::erase_if(oracle_, [&](const auto& each) {
-        const std::string key = api::encoded_key(each.first);
+        const std::string key = api::encoded_key({}, each.first);
         return key >= shard.start && (shard.end.empty() || key < shard.end);
       });
       const api::DeleteRange range{.start = shard.start, .end = shard.end};

@@ -477,7 +477,8 @@ TEST_F(ShardMoveTest, M24_ttl_expires_in_flight) {
   pull_all(a, b, 2);
   EXPECT_EQ(b.machine().due(WallMillis(kStart + 5000), 10).value().size(), 0u) << "not its to expire yet";
   a.now_ms = kStart + 2000;
-  EXPECT_TRUE(a.run(api::ExpireDue{.key = swept, .deadline = WallMillis(kStart + 1000)}).applied);
+  EXPECT_TRUE(
+      a.run(api::ExpireDue{.encoded_key = api::encoded_key({}, swept), .deadline = WallMillis(kStart + 1000)}).applied);
   hand_over(2);
   pull_all(a, b, 2, 2);
   EXPECT_EQ(b.machine().next_deadline(), WallMillis(0)) << "unknown, now that more is served";
@@ -488,8 +489,9 @@ TEST_F(ShardMoveTest, M24_ttl_expires_in_flight) {
   EXPECT_EQ(b.outcome.items[0].deadline, WallMillis(kStart + 900'000));
   const auto due = b.machine().due(WallMillis(kStart + 5000), 10).value();
   ASSERT_EQ(due.size(), 1u);
-  EXPECT_EQ(due[0].key, soon);
-  EXPECT_TRUE(b.run(api::ExpireDue{.key = soon, .deadline = WallMillis(kStart + 1000)}).applied);
+  EXPECT_EQ(due[0].encoded_key, api::encoded_key({}, soon));
+  EXPECT_TRUE(
+      b.run(api::ExpireDue{.encoded_key = api::encoded_key({}, soon), .deadline = WallMillis(kStart + 1000)}).applied);
   EXPECT_EQ(b.count(), 1u);
 }
 
@@ -730,7 +732,7 @@ TEST_F(ShardMoveTest, a_copy_of_another_group_is_begun_anew) {
   EXPECT_TRUE(b.did(BeginStaging{ShardId(2), kMiddle, "", GroupId(3), 7, 1}));
   // It looks as if it had read all of this group's feed.
   MoveCursor elsewhere{.copied_all = true, .feed_epoch = a.info(2)->feed_epoch, .feed_next = 1};
-  ShardChunk stale{.next = elsewhere, .items = {{.key = api::encoded_key(high_key(500)), .record = {}}}};
+  ShardChunk stale{.next = elsewhere, .items = {{.key = api::encoded_key({}, high_key(500)), .record = {}}}};
   stale.items[0].record = std::string("\0\1\2\3\4\5\6\7\0x", 10);
   EXPECT_TRUE(b.did(Import{ShardId(2), 7, 1, stale}));
   EXPECT_EQ(b.machine().key_count(), 1u);
@@ -754,7 +756,7 @@ TEST_F(ShardMoveTest, pieces_that_are_wrong_are_refused_as_a_whole) {
     EXPECT_EQ(b.machine().key_count(), 0u);
     return result.code;
   };
-  EXPECT_EQ(code([](ShardChunk& c) { c.items[1].key = api::encoded_key(low_key(1)); }), ErrorCode::kCorruption);
+  EXPECT_EQ(code([](ShardChunk& c) { c.items[1].key = api::encoded_key({}, low_key(1)); }), ErrorCode::kCorruption);
   EXPECT_EQ(code([](ShardChunk& c) { c.items[2].record = "short"; }), ErrorCode::kCorruption);
   EXPECT_EQ(code([](ShardChunk& c) { c.next.copied_all = false; }), ErrorCode::kCorruption);
   EXPECT_EQ(code([](ShardChunk& c) { c.sessions.push_back({.client = 1, .last_use = c.clock + 1}); }),

@@ -190,16 +190,16 @@ TEST_F(ShardsTest, the_middle_of_a_load_is_where_the_operations_are) {
   std::vector<std::string> keys;
   for (uint64_t i = 0; i < 200; ++i) keys.push_back(low_key(i));
   std::sort(keys.begin(), keys.end(),
-            [](const auto& a, const auto& b) { return api::encoded_key(a) < api::encoded_key(b); });
+            [](const auto& a, const auto& b) { return api::encoded_key({}, a) < api::encoded_key({}, b); });
   // Nine of ten operations are among the last tenth of the keys.
   for (uint64_t i = 0; i < 4'000; ++i) group.set(keys[i % 10 == 0 ? i * 7 % keys.size() : 180 + i % 20], "v");
   const std::string middle = group.machine().busy_middle(ShardId(1));
-  EXPECT_GE(middle, api::encoded_key(keys[180]));
-  EXPECT_LE(middle, api::encoded_key(keys[199]));
+  EXPECT_GE(middle, api::encoded_key({}, keys[180]));
+  EXPECT_LE(middle, api::encoded_key({}, keys[199]));
   EXPECT_EQ(group.machine().busy_middle(ShardId(2)), "");
   // What was busy long ago is forgotten.
   for (uint64_t i = 0; i < 4'000; ++i) EXPECT_NE(group.get(keys[i % 20]), "(elsewhere)");
-  EXPECT_LE(group.machine().busy_middle(ShardId(1)), api::encoded_key(keys[20]));
+  EXPECT_LE(group.machine().busy_middle(ShardId(1)), api::encoded_key({}, keys[20]));
 }
 
 // M10, M11: a giver deletes only what was given with the configuration named, and says so again to whoever asks again.
@@ -272,7 +272,7 @@ TEST_F(ShardsTest, reads_see_what_is_served_only) {
   for (int i = 0; i < 50; ++i) {
     group.machine().read({.what = api::RandomKeyRequest{}}, WallMillis(0), rng, outcome);
     ASSERT_EQ(outcome.items.size(), 1u);
-    EXPECT_LT(api::encoded_key(outcome.items[0].key), kMiddle);
+    EXPECT_LT(api::encoded_key({}, outcome.items[0].key), kMiddle);
   }
 }
 
@@ -301,10 +301,13 @@ TEST_F(ShardsTest, the_sweep_passes_over_what_is_not_served) {
       << "it does not ask for the same again and again";
   const auto due = group.machine().due(WallMillis(kStart + 300), 10).value();
   ASSERT_EQ(due.size(), 1u);
-  EXPECT_EQ(due[0].key, ours);
+  EXPECT_EQ(due[0].encoded_key, api::encoded_key({}, ours));
   group.now_ms = kStart + 1000;
-  EXPECT_FALSE(group.run(api::ExpireDue{.key = theirs, .deadline = WallMillis(kStart + 100)}).applied);
-  EXPECT_TRUE(group.run(api::ExpireDue{.key = ours, .deadline = WallMillis(kStart + 200)}).applied);
+  EXPECT_FALSE(
+      group.run(api::ExpireDue{.encoded_key = api::encoded_key({}, theirs), .deadline = WallMillis(kStart + 100)})
+          .applied);
+  EXPECT_TRUE(group.run(api::ExpireDue{.encoded_key = api::encoded_key({}, ours), .deadline = WallMillis(kStart + 200)})
+                  .applied);
   EXPECT_EQ(group.machine().key_count(), 1u);
 }
 
@@ -322,7 +325,7 @@ TEST_F(ShardsTest, a_feed_names_every_change_of_its_shard) {
   group.run(api::SetExpiry{.key = other, .expiry = {.kind = api::Expiry::Kind::kIn, .millis = 5}});
   const WallMillis deadline = deadline_of(other);
   group.now_ms += 10;
-  EXPECT_TRUE(group.run(api::ExpireDue{.key = other, .deadline = deadline}).applied);
+  EXPECT_TRUE(group.run(api::ExpireDue{.encoded_key = api::encoded_key({}, other), .deadline = deadline}).applied);
   EXPECT_EQ(length(), 6u);
   group.run(api::Delete{.key = key});  // there is none
   EXPECT_EQ(length(), 6u);

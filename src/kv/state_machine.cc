@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include "api/slot.h"
 #include "base/overloaded.h"
 
 namespace flux::kv {
@@ -51,6 +50,7 @@ Status StateMachine::apply(const Entry& entry, std::vector<api::WriteReply>* rep
 
 Status StateMachine::commit() {
   if (!uncommitted_) return {};
+  FLUX_RETURN_IF_ERROR(draft_.write_counts());
   draft_.put_raw(Family::kMeta, kAppliedKey, encode_applied({.id = applied_, .last_version = last_version_}));
   uncommitted_ = false;
   return write_draft();
@@ -96,13 +96,14 @@ void StateMachine::prefetch(std::span<const DecodedRequest> requests) {
           command);
       if (key.empty() || count == window_keys_.size()) break;
       window_keys_[count].clear();
-      api::append_encoded_key(window_keys_[count++], key);
+      api::append_encoded_key(window_keys_[count++], request.keyspace, key);
     }
   }
   if (count > 1) engine_.prefetch(Family::kData, std::span(window_keys_).first(count));
 }
 
 Status StateMachine::run(const DecodedRequest& request, Version version, api::WriteReply& reply) {
+  keyspace_ = request.keyspace;
   if (sharded()) {
     // Before the session is asked: what a shard that has gone answered before is for its new owner to say.
     reply.status = admit(request);
@@ -140,7 +141,7 @@ Status StateMachine::admit(const DecodedRequest& request) {
           } else if constexpr (std::is_same_v<Each, api::ShardChange>) {
             if (request.commands.size() == 1) return Status();
             return Status(ErrorCode::kInvalidArgument, "a change of shards stands alone in its request");
-          } else if constexpr (requires { each.key; } && !std::is_same_v<Each, api::ExpireDue>) {
+          } else if constexpr (requires { each.key; }) {
             return admit_key(each.key);
           } else {
             return Status();
@@ -152,9 +153,13 @@ Status StateMachine::admit(const DecodedRequest& request) {
   return {};
 }
 
-Status StateMachine::admit_key(std::string_view key) {
+void StateMachine::encode_key(std::string_view key) {
   key_.clear();
-  api::append_encoded_key(key_, key);
+  api::append_encoded_key(key_, keyspace_, key);
+}
+
+Status StateMachine::admit_key(std::string_view key) {
+  encode_key(key);
   if (shards_.use(key_)) return {};
   return Status(ErrorCode::kWrongShard, fmt::format("group {} does not serve the key's shard", group_));
 }
@@ -171,7 +176,7 @@ Result<bool> StateMachine::all_conditions_hold(const DecodedRequest& request, Ve
     if (put == nullptr && erase == nullptr) continue;
     const api::Condition condition = put != nullptr ? put->condition : erase->condition;
     if (condition == api::Condition::kAlways) continue;
-    const std::string key = api::encoded_key(put != nullptr ? put->key : erase->key);
+    const std::string key = api::encoded_key(request.keyspace, put != nullptr ? put->key : erase->key);
     FLUX_TRY(const Current now, current(key, version));
     const Version wanted = put != nullptr ? put->if_version : erase->if_version;
     const bool holds = condition == api::Condition::kIfAbsent    ? !now.live
@@ -214,7 +219,7 @@ Result<std::vector<Overdue>> StateMachine::due(WallMillis wall, size_t keys_max)
       next_deadline_ = entry.deadline;
       break;
     }
-    found.push_back({.key = std::string(api::decoded_key(entry.encoded_key)), .deadline = entry.deadline});
+    found.push_back({.encoded_key = std::string(entry.encoded_key), .deadline = entry.deadline});
   }
   FLUX_RETURN_IF_ERROR(it->status());
   // Until the expiries are applied the same keys are due again; whoever proposes them asks anew afterwards.

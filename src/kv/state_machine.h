@@ -28,7 +28,7 @@ namespace flux::kv {
 
 // A key whose deadline has passed.
 struct Overdue {
-  std::string key;
+  std::string encoded_key;
   WallMillis deadline;
 };
 
@@ -123,6 +123,8 @@ class StateMachine {
   bool sharded() const { return sharding_ == Sharding::kOn; }
   // Whether the request may run here, as far as shards decide it; counts its operations.
   Status admit(const DecodedRequest& request);
+  // Leaves the encoded key, in the keyspace of the request at hand, in key_.
+  void encode_key(std::string_view key);
   Status admit_key(std::string_view key);
   Status admit_range(std::string_view low, std::string_view high);
 
@@ -172,14 +174,14 @@ class StateMachine {
              const std::optional<Record>& old);
 
   // read.cc
-  void read_get(const api::GetRequest& request, WallMillis wall, ReadOutcome& outcome);
-  void read_scan(const api::ScanRequest& request, WallMillis wall, ReadOutcome& outcome);
-  void read_random(WallMillis wall, Rng& rng, ReadOutcome& outcome);
+  void read_get(const api::GetRequest& request, api::KeyspaceRef keyspace, WallMillis wall, ReadOutcome& outcome);
+  void read_scan(const api::ScanRequest& request, api::KeyspaceRef keyspace, WallMillis wall, ReadOutcome& outcome);
+  void read_random(api::KeyspaceRef keyspace, WallMillis wall, Rng& rng, ReadOutcome& outcome);
   // The parts of [low, high) that are served, in order.
   std::vector<std::pair<std::string, std::string>> served_parts(std::string_view low, std::string_view high) const;
-  uint64_t count_served() const;
+  Result<uint64_t> count_served(api::KeyspaceRef keyspace) const;
   // Whether the record is to be shown; notes it in `outcome` if only the wall clock says it is overdue.
-  bool visible(const Record& record, std::string_view key, WallMillis wall, ReadOutcome& outcome) const;
+  bool visible(const Record& record, std::string_view encoded_key, WallMillis wall, ReadOutcome& outcome) const;
 
   const GroupId group_;
   const Sharding sharding_;
@@ -191,7 +193,8 @@ class StateMachine {
   // Requests that are decoded and brought closer together before they run; reused, as their memory is.
   std::array<DecodedRequest, 16> window_;
   std::vector<std::string> window_keys_;
-  std::string key_;  // the encoded key of the command at hand
+  api::KeyspaceRef keyspace_;  // of the request at hand
+  std::string key_;            // the encoded key of the command at hand
   EntryId applied_;
   Version last_version_;
   WallMillis next_deadline_{0};

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
+#include "api/keyspace.h"
 #include "api/limits.h"
 #include "api/slot.h"
 #include "engine/memory/memory_engine.h"
@@ -176,7 +178,7 @@ TEST_F(StateMachineTest, a_read_names_keys_that_only_the_wall_clock_calls_overdu
   EXPECT_TRUE(outcome.overdue.empty());
   get("a", kStart + 10);
   ASSERT_EQ(outcome.overdue.size(), 1u);
-  EXPECT_EQ(outcome.overdue[0].key, "a");
+  EXPECT_EQ(outcome.overdue[0].encoded_key, api::encoded_key({}, "a"));
   EXPECT_EQ(outcome.overdue[0].deadline, WallMillis(kStart + 10));
 }
 
@@ -185,7 +187,8 @@ TEST_F(StateMachineTest, D12_expire_vs_set) {
   set("a", "2", in(1000));
   now_ms = kStart + 20;
   // The sweep had looked before the second write.
-  EXPECT_FALSE(run(api::ExpireDue{.key = "a", .deadline = WallMillis(kStart + 10)}).applied);
+  EXPECT_FALSE(
+      run(api::ExpireDue{.encoded_key = api::encoded_key({}, "a"), .deadline = WallMillis(kStart + 10)}).applied);
   EXPECT_EQ(get("a"), "2");
 }
 
@@ -197,10 +200,11 @@ TEST_F(StateMachineTest, the_sweep_finds_what_is_due_in_order_and_no_more) {
   EXPECT_EQ(machine->due(WallMillis(kStart + 5), 10).value().size(), 0u);
   const auto due = machine->due(WallMillis(kStart + 25), 10).value();
   ASSERT_EQ(due.size(), 2u);
-  EXPECT_EQ(due[0].key, "a");
-  EXPECT_EQ(due[1].key, "b");
+  EXPECT_EQ(due[0].encoded_key, api::encoded_key({}, "a"));
+  EXPECT_EQ(due[1].encoded_key, api::encoded_key({}, "b"));
   now_ms = kStart + 25;
-  for (const Overdue& key : due) EXPECT_TRUE(run(api::ExpireDue{.key = key.key, .deadline = key.deadline}).applied);
+  for (const Overdue& key : due)
+    EXPECT_TRUE(run(api::ExpireDue{.encoded_key = key.encoded_key, .deadline = key.deadline}).applied);
   EXPECT_EQ(machine->due(WallMillis(kStart + 25), 10).value().size(), 0u);
   EXPECT_EQ(machine->next_deadline(), WallMillis(kStart + 30));
   EXPECT_EQ(machine->key_count(), 2u);
@@ -360,9 +364,8 @@ TEST_F(StateMachineTest, scans_in_pages_see_every_key_once) {
   std::string resume;
   do {
     const std::string start = resume;
-    machine->read(
-        {.what = api::ScanRequest{.start = start, .after_start = !start.empty(), .keys_max = 7, .values = true}},
-        WallMillis(0), rng, outcome);
+    machine->read({.what = api::ScanRequest{.start = start, .keys_max = 7, .values = true}}, WallMillis(0), rng,
+                  outcome);
     ASSERT_TRUE(outcome.status.ok());
     for (const api::Item& item : outcome.items) {
       EXPECT_TRUE(seen.insert(std::string(item.key)).second);
@@ -371,6 +374,74 @@ TEST_F(StateMachineTest, scans_in_pages_see_every_key_once) {
     resume = outcome.scan_resume;
   } while (!resume.empty());
   EXPECT_EQ(seen.size(), 1000u);
+}
+
+TEST_F(StateMachineTest, a_page_of_large_values_ends_early) {
+  const std::string large(2_MiB, 'v');
+  for (int i = 0; i < 7; ++i) set("key" + std::to_string(i), large);
+  size_t seen = 0;
+  std::string resume;
+  do {
+    const std::string start = resume;
+    machine->read({.what = api::ScanRequest{.start = start, .keys_max = 100, .values = true}}, WallMillis(0), rng,
+                  outcome);
+    ASSERT_TRUE(outcome.status.ok());
+    EXPECT_LE(outcome.items.size(), api::kScanBytesTarget / large.size() + 1);
+    seen += outcome.items.size();
+    resume = outcome.scan_resume;
+  } while (!resume.empty());
+  EXPECT_EQ(seen, 7u);
+}
+
+TEST_F(StateMachineTest, keyspaces_do_not_see_each_other) {
+  const api::KeyspaceRef spaces[] = {{},
+                                     {.id = KeyspaceId(2), .kind = api::KeyspaceKind::kRange},
+                                     {.id = KeyspaceId(3), .kind = api::KeyspaceKind::kRange},
+                                     {.id = KeyspaceId(4), .kind = api::KeyspaceKind::kHash}};
+  const auto ask = [&](api::KeyspaceRef keyspace, const api::Command& command) {
+    return apply({.commands = std::span(&command, 1), .keyspace = keyspace}).results.at(0);
+  };
+  for (const api::KeyspaceRef keyspace : spaces) {
+    const std::string value = "of " + std::to_string(keyspace.id.value());
+    for (const char* key : {"c", "a", "b"}) EXPECT_TRUE(ask(keyspace, api::Put{.key = key, .value = value}).applied);
+    EXPECT_TRUE(ask(keyspace, api::SetExpiry{.key = "c", .expiry = in(1000)}).applied);
+  }
+  EXPECT_TRUE(ask(spaces[1], api::Copy{.source = "a", .destination = "d", .remove_source = true}).applied);
+  EXPECT_EQ(ask(spaces[2], api::Delete{.key = "b"}).integer, 1);
+  const std::vector<std::string> expected[] = {{"a", "b", "c"}, {"b", "c", "d"}, {"a", "c"}, {"a", "b", "c"}};
+  for (size_t i = 0; i < std::size(spaces); ++i) {
+    const std::string_view keys[] = {"c"};
+    machine->read({.what = api::GetRequest{.keys = keys}, .keyspace = spaces[i]}, WallMillis(0), rng, outcome);
+    EXPECT_EQ(outcome.items.at(0).value, "of " + std::to_string(spaces[i].id.value()));
+    machine->read({.what = api::ScanRequest{}, .keyspace = spaces[i]}, WallMillis(0), rng, outcome);
+    std::vector<std::string> found;
+    for (const api::Item& item : outcome.items) found.emplace_back(item.key);
+    if (spaces[i].kind == api::KeyspaceKind::kHash) std::sort(found.begin(), found.end());
+    EXPECT_EQ(found, expected[i]);
+    machine->read({.what = api::CountRequest{}, .keyspace = spaces[i]}, WallMillis(0), rng, outcome);
+    EXPECT_EQ(outcome.count, expected[i].size());
+    machine->read({.what = api::RandomKeyRequest{}, .keyspace = spaces[i]}, WallMillis(0), rng, outcome);
+    EXPECT_TRUE(std::count(expected[i].begin(), expected[i].end(), outcome.items.at(0).key)) << outcome.items[0].key;
+  }
+  // Each key expires where it is.
+  const std::vector<Overdue> due = machine->due(WallMillis(now_ms + 2000), 10).value();
+  ASSERT_EQ(due.size(), 4u);
+  const std::string late = due[1].encoded_key;
+  now_ms += 2000;
+  EXPECT_TRUE(ask({}, api::ExpireDue{.encoded_key = late, .deadline = due[1].deadline}).applied);
+  EXPECT_EQ(machine->due(WallMillis(now_ms), 10).value().size(), 3u);
+  // FLUSHDB of one, FLUSHALL of all.
+  const api::KeyRange all = api::keyspace_range(spaces[3]);
+  EXPECT_EQ(ask(spaces[3], api::DeleteRange{.start = all.start, .end = all.end}).integer, 3);
+  machine->read({.what = api::CountRequest{}, .keyspace = spaces[3]}, WallMillis(0), rng, outcome);
+  EXPECT_EQ(outcome.count, 0u);
+  machine->read({.what = api::CountRequest{}}, WallMillis(0), rng, outcome);
+  EXPECT_EQ(outcome.count, 3u);
+  ask({}, api::DeleteAll{});
+  for (const api::KeyspaceRef keyspace : spaces) {
+    machine->read({.what = api::CountRequest{}, .keyspace = keyspace}, WallMillis(0), rng, outcome);
+    EXPECT_EQ(outcome.count, 0u);
+  }
 }
 
 // S08: replaying the log gives the same state.

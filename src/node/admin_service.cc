@@ -14,7 +14,12 @@ namespace {
 
 class LoopAdminService final : public api::AdminService {
  public:
-  LoopAdminService(NodeImpl& node, size_t worker) : node_(node), loop_(node.worker(worker).loop()) {}
+  LoopAdminService(NodeImpl& node, size_t worker) : node_(node), worker_(node.worker(worker)), loop_(worker_.loop()) {}
+
+  std::optional<api::KeyspaceRef> keyspace(std::string_view name) const override {
+    const ctrl::Keyspace* const found = worker_.chart()->config->keyspace(name);
+    return found != nullptr ? std::optional(found->ref()) : std::nullopt;
+  }
 
   void status(api::StatusDone done) override {
     auto status = std::make_shared<api::NodeStatus>(describe());
@@ -191,15 +196,15 @@ class LoopAdminService final : public api::AdminService {
     for (api::GroupView& each : view.groups) {
       if (each.id == group.id()) each.leader = status.leader;
     }
-    const auto table = group.state_machine().shards();
+    std::map<ShardId, const kv::ShardInfo*> table;
+    for (const kv::ShardInfo& info : group.state_machine().shards()) table.emplace(info.shard, &info);
     for (api::ShardView& shard : view.shards) {
-      if (shard.group != group.id()) continue;
-      const auto found =
-          std::find_if(table.begin(), table.end(), [&](const kv::ShardInfo& info) { return info.shard == shard.id; });
-      if (found == table.end()) continue;
-      shard.state = std::string(kv::to_string(found->state));
-      shard.keys = group.engine().approximate_count(engine::Family::kData, shard.start, shard.end);
-      shard.bytes = group.engine().approximate_bytes(engine::Family::kData, shard.start, shard.end);
+      const auto found = table.find(shard.id);
+      if (shard.group != group.id() || found == table.end()) continue;
+      const kv::ShardInfo& info = *found->second;
+      shard.state = std::string(kv::to_string(info.state));
+      shard.keys = group.engine().approximate_count(engine::Family::kData, info.start, info.end);
+      shard.bytes = group.engine().approximate_bytes(engine::Family::kData, info.start, info.end);
       shard.operations_per_second = group.operations_per_second(shard.id);
     }
   }
@@ -245,6 +250,7 @@ class LoopAdminService final : public api::AdminService {
   }
 
   NodeImpl& node_;
+  Worker& worker_;
   env::Loop& loop_;
 };
 

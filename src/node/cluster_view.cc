@@ -2,7 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "base/overloaded.h"
+#include "node/options.h"
 
 namespace flux::node {
 namespace {
@@ -46,8 +49,16 @@ constexpr Word<ctrl::PlanVerb> kVerbs[] = {
     {ctrl::PlanVerb::kPause, "pause"}, {ctrl::PlanVerb::kResume, "resume"}, {ctrl::PlanVerb::kCancel, "cancel"}};
 
 uint32_t default_replication(const Chart& chart) {
-  const ctrl::Keyspace* keyspace = chart.config->keyspace(client::kDefaultKeyspace);
+  const ctrl::Keyspace* keyspace = chart.config->keyspace(api::kDefaultKeyspaceName);
   return keyspace != nullptr ? keyspace->replication : 1;
+}
+
+// As many for each group as the default keyspace begins with.
+uint32_t shards_of(const api::CreateKeyspace& create, const Chart& chart) {
+  if (create.shards != 0) return create.shards;
+  const auto groups = std::count_if(chart.config->groups.begin(), chart.config->groups.end(),
+                                    [](const auto& each) { return each.second.alive(); });
+  return std::min<uint32_t>(kShardsPerGroup * static_cast<uint32_t>(groups), api::kSlotCount);
 }
 
 std::string describe_task(const ctrl::Task& task) {
@@ -111,8 +122,12 @@ Result<ctrl::Command> to_command(const api::ClusterChange& change, const Chart& 
             return ctrl::CommandBody(ctrl::Merge{.left = c.left, .right = c.right});
           },
           [&](const api::CreateKeyspace& c) -> Body {
-            if (c.name != client::kDefaultKeyspace) {
-              return Status(ErrorCode::kUnsupported, "this version has one keyspace: no door reaches another one");
+            // Its id is the first one, which the keyspace has that requests go to which name none.
+            if (chart.config->keyspace(api::kDefaultKeyspaceId) == nullptr && c.name != api::kDefaultKeyspaceName) {
+              return Status(ErrorCode::kUnavailable, "the cluster is being set up: its first keyspace is to come");
+            }
+            if (c.name == "0") {
+              return Status(ErrorCode::kInvalidArgument, "0 is another name of the default keyspace");
             }
             FLUX_TRY(const ctrl::KeyspaceKind kind, parse(kKinds, "kind of keyspace", c.kind));
             const bool hash = kind == ctrl::KeyspaceKind::kHash;
@@ -120,11 +135,11 @@ Result<ctrl::Command> to_command(const api::ClusterChange& change, const Chart& 
                 ctrl::CreateKeyspace{.name = c.name,
                                      .kind = kind,
                                      .replication = c.replication != 0 ? c.replication : default_replication(chart),
-                                     .slot_ranges = hash ? c.shards : 0,
+                                     .slot_ranges = hash ? shards_of(c, chart) : 0,
                                      .split_at = c.split_at});
           },
           [](const api::DropKeyspace& c) -> Body {
-            if (c.name == client::kDefaultKeyspace) {
+            if (c.name == api::kDefaultKeyspaceName) {
               return Status(ErrorCode::kPrecondition,
                             "the keyspace that requests go to which name none stays; FLUSHALL "
                             "empties it");

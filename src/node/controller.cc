@@ -223,7 +223,7 @@ std::optional<ctrl::CommandBody> Controller::found() const {
     if (identity_.joined || config.node(founder.id) != nullptr) continue;
     return ctrl::AddNode{.record = {.id = founder.id, .name = founder.name, .peer_address = founder.address}};
   }
-  if (config.keyspace(client::kDefaultKeyspace) != nullptr) return std::nullopt;
+  if (config.keyspace(api::kDefaultKeyspaceName) != nullptr) return std::nullopt;
   const auto nodes = static_cast<uint32_t>(std::count_if(config.nodes.begin(), config.nodes.end(),
                                                          [](const auto& node) { return takes_part(node.second); }));
   const uint32_t replication =
@@ -239,7 +239,7 @@ std::optional<ctrl::CommandBody> Controller::found() const {
     return group.second.state == ctrl::GroupState::kServing;
   });
   if (!all_serve) return std::nullopt;
-  return ctrl::CreateKeyspace{.name = std::string(client::kDefaultKeyspace),
+  return ctrl::CreateKeyspace{.name = std::string(api::kDefaultKeyspaceName),
                               .replication = replication,
                               .slot_ranges = options_.shards != 0 ? options_.shards : kShardsPerGroup * groups};
 }

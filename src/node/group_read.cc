@@ -16,7 +16,9 @@ constexpr Micros kSweepRetry = Millis(100);
 std::vector<api::Command> expire_commands(const std::vector<kv::Overdue>& overdue) {
   std::vector<api::Command> commands;
   commands.reserve(overdue.size());
-  for (const kv::Overdue& key : overdue) commands.push_back(api::ExpireDue{.key = key.key, .deadline = key.deadline});
+  for (const kv::Overdue& key : overdue) {
+    commands.push_back(api::ExpireDue{.encoded_key = key.encoded_key, .deadline = key.deadline});
+  }
   return commands;
 }
 

@@ -259,7 +259,8 @@ std::vector<api::ReadRequest> some_reads() {
   static constexpr std::string_view kKeys[] = {"a", "", "a key"};
   return {{.what = api::GetRequest{.keys = kKeys}, .consistency = api::Consistency::kLinearizable},
           {.what = api::GetRequest{.keys = {}}, .consistency = api::Consistency::kStale},
-          {.what = api::ScanRequest{.start = "s", .after_start = true, .end = "t", .keys_max = 300, .values = true},
+          {.what = api::ScanRequest{.start = "s", .end = "t", .keys_max = 300, .values = true},
+           .keyspace = {.id = KeyspaceId(300), .kind = api::KeyspaceKind::kRange},
            .consistency = api::Consistency::kLease},
           {.what = api::ScanRequest{}, .consistency = api::Consistency::kDefault},
           {.what = api::CountRequest{}, .consistency = api::Consistency::kStale},
@@ -276,6 +277,7 @@ TEST(WaitingRead, comes_back_as_it_was_or_not_at_all) {
     std::vector<std::string_view> keys;
     const api::ReadRequest view = again.view(keys);
     ASSERT_EQ(view.what.index(), request.what.index());
+    EXPECT_EQ(view.keyspace, request.keyspace);
     if (const auto* get = std::get_if<api::GetRequest>(&view.what)) {
       const auto& asked = std::get<api::GetRequest>(request.what);
       EXPECT_TRUE(std::equal(get->keys.begin(), get->keys.end(), asked.keys.begin(), asked.keys.end()));
@@ -284,7 +286,6 @@ TEST(WaitingRead, comes_back_as_it_was_or_not_at_all) {
       const auto& asked = std::get<api::ScanRequest>(request.what);
       EXPECT_EQ(scan->start, asked.start);
       EXPECT_EQ(scan->end, asked.end);
-      EXPECT_EQ(scan->after_start, asked.after_start);
       EXPECT_EQ(scan->values, asked.values);
       EXPECT_EQ(scan->keys_max, asked.keys_max);
     }
@@ -295,24 +296,28 @@ TEST(WaitingRead, comes_back_as_it_was_or_not_at_all) {
   }
 }
 
-// Kind, consistency, flags and number of a scan, count of strings, each with its length.
+// Kind, consistency, keyspace with its kind, flags and number of a scan, count of strings, each with its length.
 TEST(WaitingRead, golden_bytes) {
   std::vector<std::string> bytes;
   for (const api::ReadRequest& request : some_reads()) {
     bytes.push_back(hex(encoded(WaitingRead(request, request.consistency, nullptr, MonoTime()))));
   }
-  EXPECT_EQ(bytes, (std::vector<std::string>{"0101030161000561206b6579", "010300", "020203ac020201730174",
-                                             "0200000a020000", "030300", "040100"}));
+  EXPECT_EQ(bytes, (std::vector<std::string>{"01010101030161000561206b6579", "0103010100", "0202ac020201ac020201730174",
+                                             "02000101000a020000", "0303010100", "0401010100"}));
 }
 
 TEST(WaitingRead, refuses_what_no_version_sends) {
   const auto refused = [](std::string_view bytes) { return !WaitingRead::decode(bytes, nullptr, MonoTime()).ok(); };
-  EXPECT_TRUE(refused(std::string_view("\0\1\0", 3))) << "a kind";
-  EXPECT_TRUE(refused(std::string_view("\5\1\0", 3))) << "a kind";
-  EXPECT_TRUE(refused(std::string_view("\1\4\0", 3))) << "a consistency";
-  EXPECT_TRUE(refused(std::string_view("\2\0\4\1\2\0\0", 7))) << "a flag";
-  EXPECT_TRUE(refused(std::string_view("\2\0\0\1\1\0", 6))) << "a scan without an end";
-  EXPECT_TRUE(refused(std::string_view("\3\0\1\0", 4))) << "a count with a key";
+  EXPECT_TRUE(refused(std::string_view("\0\1\1\1\0", 5))) << "a kind";
+  EXPECT_TRUE(refused(std::string_view("\5\1\1\1\0", 5))) << "a kind";
+  EXPECT_TRUE(refused(std::string_view("\1\4\1\1\0", 5))) << "a consistency";
+  EXPECT_TRUE(refused(std::string_view("\2\0\1\1\4\1\2\0\0", 9))) << "a flag";
+  EXPECT_TRUE(refused(std::string_view("\2\0\1\1\0\1\1\0", 8))) << "a scan without an end";
+  EXPECT_TRUE(refused(std::string_view("\3\0\1\1\1\0", 6))) << "a count with a key";
+  EXPECT_FALSE(refused(std::string_view("\3\0\1\1\0", 5)));
+  EXPECT_TRUE(refused(std::string_view("\3\0\0\1\0", 5))) << "no keyspace";
+  EXPECT_TRUE(refused(std::string_view("\3\0\2\3\0", 5))) << "a kind of keyspace";
+  EXPECT_TRUE(refused(std::string_view("\3\0\1\2\0", 5))) << "the default keyspace is of kind hash";
 }
 
 TEST(OwnedReadReply, comes_back_as_it_was_or_not_at_all) {
@@ -393,10 +398,10 @@ ChartPtr some_chart() {
   for (uint64_t i = 1; i <= 3; ++i) apply(add_node(i));
   apply(ctrl::Join{{{.id = ctrl::kAnyGroup, .replicas = 2}, {.id = ctrl::kAnyGroup, .replicas = 2}}});
   for (uint64_t i = 1; i <= 2; ++i) apply(ctrl::Settled{.group = GroupId(i), .num = state.config().num});
-  apply(ctrl::CreateKeyspace{.name = std::string(client::kDefaultKeyspace), .replication = 2, .slot_ranges = 4});
+  apply(ctrl::CreateKeyspace{.name = std::string(api::kDefaultKeyspaceName), .replication = 2, .slot_ranges = 4});
   for (uint64_t i = 1; i <= 2; ++i) apply(ctrl::Settled{.group = GroupId(i), .num = state.config().num});
   apply(ctrl::SetBalance{ctrl::BalanceMode::kOff});
-  const ctrl::Shard& shard = state.config().keyspace(client::kDefaultKeyspace)->shards.front();
+  const ctrl::Shard& shard = state.config().keyspace(api::kDefaultKeyspaceName)->shards.front();
   apply(ctrl::Move{.shard = shard.id, .to = shard.group == GroupId(1) ? GroupId(2) : GroupId(1), .pin = true});
   apply(ctrl::ReportProgress{
       .plan = ctrl::PlanId(1), .phase = ctrl::StepPhase::kCopying, .bytes_done = 5, .bytes_total = 6});
@@ -466,10 +471,11 @@ TEST(ClusterView, to_command_names_what_is_wrong_and_what_is_allowed) {
   EXPECT_EQ(mode.message(), "'sometimes' is no mode of balance; one of off, shards, load");
   const Status verb = refused(api::ControlPlan{.plan = 1, .verb = ""});
   EXPECT_EQ(verb.message(), "'' is no verb for a plan; one of pause, resume, cancel");
-  const std::string only(client::kDefaultKeyspace);
+  const std::string only(api::kDefaultKeyspaceName);
   const Status kind = refused(api::CreateKeyspace{.name = only, .kind = "HASH"});
   EXPECT_EQ(kind.message(), "'HASH' is no kind of keyspace; one of hash, range");
-  EXPECT_EQ(refused(api::CreateKeyspace{.name = "another"}).code(), ErrorCode::kUnsupported);
+  EXPECT_EQ(refused(api::CreateKeyspace{.name = "another"}).code(), ErrorCode::kUnavailable) << "before the first one";
+  EXPECT_EQ(refused(api::CreateKeyspace{.name = "0"}).code(), ErrorCode::kUnavailable);
   EXPECT_EQ(refused(api::DropKeyspace{.name = only}).code(), ErrorCode::kPrecondition);
 }
 
@@ -487,7 +493,7 @@ TEST(ClusterView, to_command_fills_in_what_was_left_out) {
   EXPECT_EQ(chosen.groups[0].id, GroupId(9));
   EXPECT_EQ(chosen.groups[0].voters, std::set<NodeId>{NodeId(1)});
   EXPECT_EQ(chosen.groups[0].replicas, 0u);
-  const std::string only(client::kDefaultKeyspace);
+  const std::string only(api::kDefaultKeyspaceName);
   const auto ranges =
       std::get<ctrl::CreateKeyspace>(command(api::CreateKeyspace{.name = only, .kind = "range", .shards = 7}).body);
   EXPECT_EQ(ranges.slot_ranges, 0u) << "only a hashed one has slots";

@@ -9,7 +9,7 @@
 namespace flux::node {
 
 WaitingRead::WaitingRead(const api::ReadRequest& request, api::Consistency level, api::ReadDone on_done, MonoTime until)
-    : consistency(level), done(std::move(on_done)), deadline(until), kind_(Kind::kCount) {
+    : consistency(level), done(std::move(on_done)), deadline(until), kind_(Kind::kCount), keyspace_(request.keyspace) {
   const auto keep = [this](std::string_view bytes) {
     bytes_.append(bytes);
     ends_.push_back(static_cast<uint32_t>(bytes_.size()));
@@ -41,27 +41,28 @@ api::ReadRequest WaitingRead::view(std::vector<std::string_view>& keys) const {
   }
   switch (kind_) {
     case Kind::kGet:
-      return {.what = api::GetRequest{.keys = keys}, .consistency = consistency};
+      return {.what = api::GetRequest{.keys = keys}, .keyspace = keyspace_, .consistency = consistency};
     case Kind::kScan: {
       api::ScanRequest scan = scan_;
       scan.start = keys.at(0);
       scan.end = keys.at(1);
-      return {.what = scan, .consistency = consistency};
+      return {.what = scan, .keyspace = keyspace_, .consistency = consistency};
     }
     case Kind::kCount:
-      return {.what = api::CountRequest{}, .consistency = consistency};
+      return {.what = api::CountRequest{}, .keyspace = keyspace_, .consistency = consistency};
     case Kind::kRandomKey:
       break;
   }
-  return {.what = api::RandomKeyRequest{}, .consistency = consistency};
+  return {.what = api::RandomKeyRequest{}, .keyspace = keyspace_, .consistency = consistency};
 }
 
 void WaitingRead::encode(std::string& out) const {
   Encoder encoder(out);
   encoder.u8(static_cast<uint8_t>(kind_));
   encoder.u8(static_cast<uint8_t>(consistency));
+  kv::append_keyspace(encoder, keyspace_);
   if (kind_ == Kind::kScan) {
-    encoder.u8(static_cast<uint8_t>((scan_.after_start ? 1 : 0) | (scan_.values ? 2 : 0)));
+    encoder.u8(scan_.values ? 1 : 0);
     encoder.varint(scan_.keys_max);
   }
   encoder.varint(ends_.size());
@@ -81,11 +82,11 @@ Result<WaitingRead> WaitingRead::decode(std::string_view bytes, api::ReadDone on
   const uint8_t level = decoder.u8();
   if (level > static_cast<uint8_t>(api::Consistency::kStale)) decoder.fail();
   read.consistency = static_cast<api::Consistency>(level);
+  read.keyspace_ = kv::read_keyspace(decoder);
   if (read.kind_ == Kind::kScan) {
     const uint8_t flags = decoder.u8();
-    if (flags > 3) decoder.fail();
-    read.scan_.after_start = (flags & 1) != 0;
-    read.scan_.values = (flags & 2) != 0;
+    if (flags > 1) decoder.fail();
+    read.scan_.values = flags != 0;
     read.scan_.keys_max = std::min<uint64_t>(decoder.varint(), api::kScanKeysMax);
   }
   const uint64_t count = decoder.count();

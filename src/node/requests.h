@@ -86,7 +86,8 @@ class WaitingRead {
   Kind kind_;
   std::string bytes_;           // all keys, one after the other
   std::vector<uint32_t> ends_;  // where each ends
-  api::ScanRequest scan_;       // without its views
+  api::KeyspaceRef keyspace_;
+  api::ScanRequest scan_;  // without its views
 };
 
 // A reply that owns what its views point to.

@@ -25,6 +25,8 @@ Status no_way() {
           "'fluxctl status'"};
 }
 
+Status dropped() { return {ErrorCode::kNotFound, "the keyspace of the request has been dropped"}; }
+
 // Whether a definite refusal may be gone at the next attempt, or somewhere else.
 bool worth_another_try(ErrorCode code) {
   return code == ErrorCode::kWrongShard || code == ErrorCode::kNotLeader || code == ErrorCode::kUnavailable;
@@ -110,6 +112,7 @@ void Router::reroute(WaitingRead read) {
 // --- Writes ----------------------------------------------------------------------------------------------------------
 
 void Router::write(const api::WriteRequest& request, api::WriteDone done) {
+  if (is_dropped(request.keyspace)) return done({.status = dropped()});
   if (Status status = client::check_session(request); !status.ok()) return done({.status = std::move(status)});
   const auto opens = [](const api::Command& command) {
     const auto* open = std::get_if<api::OpenSession>(&command);
@@ -147,8 +150,11 @@ void Router::route(ParkedWrite write) {
   if (Status status = kv::decode_one_request(write.request, decoded_); !status.ok()) {
     return write.waiter.done({.status = std::move(status)});
   }
-  const api::WriteRequest request{
-      .commands = decoded_.commands, .all_or_nothing = decoded_.all_or_nothing, .session = decoded_.session};
+  const api::WriteRequest request{.commands = decoded_.commands,
+                                  .keyspace = decoded_.keyspace,
+                                  .all_or_nothing = decoded_.all_or_nothing,
+                                  .session = decoded_.session};
+  if (is_dropped(request.keyspace)) return write.waiter.done({.status = dropped()});
   const GroupId single = client::single_group(routes(), request);
   if (single != ctrl::kNoGroup) return send(single, std::move(write));
   if (routes().empty()) return reroute(std::move(write));
@@ -169,9 +175,10 @@ void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::W
   std::vector<ParkedWrite> writes;
   for (client::WritePart& part : *parts) {
     ParkedWrite& write = writes.emplace_back();
-    const Status status = kv::append_request(
-        write.request,
-        {.commands = part.commands, .all_or_nothing = request.all_or_nothing, .session = request.session});
+    const Status status = kv::append_request(write.request, {.commands = part.commands,
+                                                             .keyspace = request.keyspace,
+                                                             .all_or_nothing = request.all_or_nothing,
+                                                             .session = request.session});
     if (!status.ok()) return gather->done({.status = status});
     const std::optional<GroupId> bound = part.bound() ? std::optional(part.group) : std::nullopt;
     part.commands.clear();  // views of the caller's
@@ -240,11 +247,12 @@ void Router::send_away(GroupId group, ParkedWrite write) {
 
 void Router::read(const api::ReadRequest& request, api::ReadDone done) {
   const client::RoutingMap& map = routes();
-  if (map.groups().size() == 1) {
+  if (is_dropped(request.keyspace)) return done({.status = dropped()});
+  if (map.groups().size() == 1 && !std::holds_alternative<api::ScanRequest>(request.what)) {
     if (Group* group = here(map.groups().front())) return group->read(request, std::move(done));
   }
   if (const auto* get = std::get_if<api::GetRequest>(&request.what)) {
-    const GroupId single = client::single_group(map, *get);
+    const GroupId single = client::single_group(map, request.keyspace, *get);
     if (single != ctrl::kNoGroup) {
       if (Group* group = here(single)) return group->read(request, std::move(done));
     }
@@ -256,11 +264,11 @@ void Router::route(WaitingRead read) {
   const client::RoutingMap& map = routes();
   if (map.empty()) return reroute(std::move(read));
   const api::ReadRequest request = read.view(read_keys_);
-  if (map.groups().size() == 1) return send(map.groups().front(), std::move(read));
+  if (is_dropped(request.keyspace)) return read.done({.status = dropped()});
   const auto keep = [&] { return std::make_shared<WaitingRead>(std::move(read)); };
   std::visit(Overloaded{
                  [&](const api::GetRequest& get) {
-                   const GroupId single = client::single_group(map, get);
+                   const GroupId single = client::single_group(map, request.keyspace, get);
                    if (single != ctrl::kNoGroup) return send(single, std::move(read));
                    // The request points into the read, which therefore stays until all parts are made.
                    const auto kept = keep();
@@ -280,7 +288,7 @@ void Router::route(WaitingRead read) {
 
 void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, api::ReadDone done) {
   const auto& get = std::get<api::GetRequest>(request.what);
-  Result<std::vector<client::ReadPart>> parts = client::split_get(routes(), get);
+  Result<std::vector<client::ReadPart>> parts = client::split_get(routes(), request.keyspace, get);
   if (!parts.ok()) return done({.status = parts.status()});
   FLUX_PROBE("a read concerns several groups");
   struct Gather {
@@ -306,7 +314,8 @@ void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, a
       gather->reply.items = gather->items;
       gather->done(gather->reply);
     };
-    const api::ReadRequest piece{.what = api::GetRequest{.keys = part.keys}, .consistency = request.consistency};
+    const api::ReadRequest piece{
+        .what = api::GetRequest{.keys = part.keys}, .keyspace = request.keyspace, .consistency = request.consistency};
     reads.emplace_back(part.group, WaitingRead(piece, request.consistency, std::move(back), deadline));
   }
   for (auto& [group, read] : reads) send(group, std::move(read));
@@ -315,21 +324,21 @@ void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, a
 // A page ends with the keys that the group owns in a row; the next one begins behind them.
 void Router::scan(const api::ReadRequest& request, MonoTime deadline, api::ReadDone done) {
   api::ScanRequest scan = std::get<api::ScanRequest>(request.what);
-  std::string start(scan.start);
-  if (std::exchange(scan.after_start, false)) start.push_back('\0');
-  scan.start = start;
-  const client::RoutingMap::Run& run = routes().run_at(start);
-  const bool cut = !run.end.empty() && (scan.end.empty() || run.end < scan.end);
-  if (cut) scan.end = run.end;
-  auto back = [boundary = cut ? run.end : std::string(), done = std::move(done)](const api::ReadReply& page) mutable {
+  const api::KeyRange range = api::within(request.keyspace, scan.start, scan.end);
+  const client::RoutingMap::Run* const run = range.empty() ? nullptr : routes().run_at(range.start);
+  if (run == nullptr) return done({});  // the range is empty: all of a keyspace has owners
+  const bool cut = run->end < range.end;
+  scan.start = range.start;
+  scan.end = cut ? run->end : range.end;
+  auto back = [boundary = cut ? run->end : std::string(), done = std::move(done)](const api::ReadReply& page) mutable {
     if (!page.status.ok() || !page.scan_resume.empty() || boundary.empty()) return done(page);
     api::ReadReply more = page;
-    // No key is a bare boundary: it has a slot, and the empty key's is 0, where no shard begins but the first.
     more.scan_resume = boundary;
     done(more);
   };
-  send(run.group,
-       WaitingRead({.what = scan, .consistency = request.consistency}, request.consistency, std::move(back), deadline));
+  api::ReadRequest piece = request;
+  piece.what = scan;
+  send(run->group, WaitingRead(piece, request.consistency, std::move(back), deadline));
 }
 
 void Router::count(const api::ReadRequest& request, MonoTime deadline, api::ReadDone done) {
@@ -338,7 +347,7 @@ void Router::count(const api::ReadRequest& request, MonoTime deadline, api::Read
     size_t left;
     api::ReadDone done;
   };
-  const std::vector<GroupId> groups = routes().groups();
+  const std::vector<GroupId> groups = routes().groups_of(request.keyspace);
   auto gather = std::make_shared<Gather>(Gather{.reply = {}, .left = groups.size(), .done = std::move(done)});
   for (const GroupId group : groups) {
     auto back = [gather](const api::ReadReply& answer) {
@@ -351,10 +360,11 @@ void Router::count(const api::ReadRequest& request, MonoTime deadline, api::Read
   }
 }
 
-// Some group first, by the slots it owns; the others in turn if it has no key.
+// Some group first; the others in turn if it has no key.
 void Router::random_key(const api::ReadRequest& request, size_t tried, MonoTime deadline, api::ReadDone done) {
-  const std::vector<GroupId>& groups = routes().groups();
-  GroupId group = routes().group_of(Slot(static_cast<uint16_t>(rng_.below(api::kSlotCount))));
+  const std::vector<GroupId> groups = routes().groups_of(request.keyspace);
+  if (groups.empty()) return done({.status = dropped()});
+  GroupId group = groups[rng_.below(groups.size())];
   if (tried > 0) group = groups[(tried - 1) % groups.size()];
   const bool last = tried >= groups.size();
   auto back = [this, alive = alive_, request, tried, last, deadline,

@@ -55,6 +55,8 @@ class Router final : public api::KvService {
   };
 
   const client::RoutingMap& routes() const { return *worker_.chart()->routes; }
+  // Whether the keyspace, which there was once, is gone.
+  bool is_dropped(api::KeyspaceRef keyspace) const { return !routes().empty() && !routes().has(keyspace); }
   MonoTime until() const;
 
   // writes

@@ -27,7 +27,8 @@ struct SplitLimits {
   uint64_t operations;  // a second
 };
 
-// REQUIRES: the group serves the shard. Of a hash keyspace: the middle is the start of a slot.
+// REQUIRES: the group serves the shard. The middle is a place within its keyspace, as the controller has them; in a
+// hash keyspace the start of a slot.
 ctrl::ShardReport measure(const Group& group, const kv::ShardInfo& shard, const SplitLimits& limits);
 
 }  // namespace flux::node

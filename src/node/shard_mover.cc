@@ -147,11 +147,12 @@ void ShardMover::stage(const ctrl::CopyShard& action) {
   const ctrl::Config::Place place = steward_.worker().chart()->config->place(action.move.shard);
   if (place.shard == nullptr) return;
   const auto at = static_cast<size_t>(place.shard - place.keyspace->shards.data());
+  api::KeyRange range = place.keyspace->encoded_range(at);
   *job = {};
   propose(action.move.shard,
           kv::BeginStaging{.shard = action.move.shard,
-                           .start = place.shard->start,
-                           .end = std::string(place.keyspace->end_of(at)),
+                           .start = std::move(range.start),
+                           .end = std::move(range.end),
                            .from = action.move.from,
                            .plan = action.plan.value(),
                            .step = action.step},

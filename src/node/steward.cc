@@ -124,17 +124,19 @@ kv::ApplyConfig Steward::next_configuration(ConfigNum num) const {
     return found.step == nullptr ? nullptr : &std::get<ctrl::MoveShard>(found.step->task);
   };
   std::set<ShardId> owned;
-  const ctrl::Keyspace* keyspace = chart.config->keyspace(client::kDefaultKeyspace);
-  for (size_t at = 0; keyspace != nullptr && at < keyspace->shards.size(); ++at) {
-    const ctrl::Shard& shard = keyspace->shards[at];
-    if (shard.group != self) continue;
-    owned.insert(shard.id);
-    const ctrl::MoveShard* move = handed_over(shard.id, &ctrl::MoveShard::to);
-    next.cuts.push_back({.kind = kv::ShardCut::Kind::kOwn,
-                         .shard = shard.id,
-                         .start = shard.start,
-                         .end = std::string(keyspace->end_of(at)),
-                         .peer = move != nullptr ? move->from : ctrl::kNoGroup});
+  for (const auto& [id, keyspace] : chart.config->keyspaces) {
+    for (size_t at = 0; at < keyspace.shards.size(); ++at) {
+      const ctrl::Shard& shard = keyspace.shards[at];
+      if (shard.group != self) continue;
+      owned.insert(shard.id);
+      const ctrl::MoveShard* move = handed_over(shard.id, &ctrl::MoveShard::to);
+      api::KeyRange range = keyspace.encoded_range(at);
+      next.cuts.push_back({.kind = kv::ShardCut::Kind::kOwn,
+                           .shard = shard.id,
+                           .start = std::move(range.start),
+                           .end = std::move(range.end),
+                           .peer = move != nullptr ? move->from : ctrl::kNoGroup});
+    }
   }
   for (const kv::ShardInfo& info : group_.state_machine().shards()) {
     if (owned.contains(info.shard) || info.state != kv::ShardState::kServing) continue;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,9 @@ namespace flux::kv::testing {
 
 class RandomLog {
  public:
+  static constexpr api::KeyspaceRef kKeyspaces[] = {{},
+                                                    {.id = KeyspaceId(2), .kind = api::KeyspaceKind::kRange},
+                                                    {.id = KeyspaceId(3), .kind = api::KeyspaceKind::kHash}};
   explicit RandomLog(uint64_t seed) : rng_(seed) {}
 
   Entry next() {
@@ -38,6 +42,7 @@ class RandomLog {
     texts_.clear();
     api::WriteRequest request;
     std::vector<api::Command> commands;
+    request.keyspace = keyspace_ = kKeyspaces[rng_.chance(0.5) ? 0 : rng_.below(std::size(kKeyspaces))];
     for (uint64_t n = rng_.chance(0.2) ? rng_.between(2, 12) : 1; n > 0; --n) commands.push_back(command());
     request.commands = commands;
     request.all_or_nothing = rng_.chance(0.2);
@@ -74,7 +79,8 @@ class RandomLog {
             .source = key(), .destination = key(), .replace = rng_.chance(0.5), .remove_source = rng_.chance(0.5)};
       case 10:
         if (rng_.chance(0.05)) return api::DeleteAll{};
-        return api::ExpireDue{.key = key(), .deadline = WallMillis(wall_ms_ - rng_.below(100))};
+        return api::ExpireDue{.encoded_key = text(api::encoded_key(keyspace_, key())),
+                              .deadline = WallMillis(wall_ms_ - rng_.below(100))};
       case 11:
         return api::PutMeta{.name = text("meta" + std::to_string(rng_.below(4))), .value = value()};
       case 12:
@@ -91,6 +97,8 @@ class RandomLog {
                         .return_old = rng_.chance(0.3)};
     }
   }
+
+  api::KeyspaceRef keyspace_;
 
   std::string_view text(std::string value) { return texts_.emplace_back(std::move(value)); }
   std::string_view key() { return text((rng_.chance(0.3) ? "{tag}k" : "k") + std::to_string(rng_.below(40))); }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "api/keyspace.h"
 #include "api/slot.h"
 #include "base/rng.h"
 #include "engine/memory/memory_engine.h"
@@ -26,12 +27,12 @@ inline const std::string kMiddle = api::slot_start(8192);
 // A key of the lower or the upper half.
 inline std::string low_key(uint64_t i) {
   std::string key = "low" + std::to_string(i);
-  while (api::encoded_key(key) >= kMiddle) key += '.';
+  while (api::encoded_key({}, key) >= kMiddle) key += '.';
   return key;
 }
 inline std::string high_key(uint64_t i) {
   std::string key = "high" + std::to_string(i);
-  while (api::encoded_key(key) < kMiddle) key += '.';
+  while (api::encoded_key({}, key) < kMiddle) key += '.';
   return key;
 }
 

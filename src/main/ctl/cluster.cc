@@ -309,14 +309,14 @@ struct KeyspaceArguments {
   std::string name;
   std::string kind = "hash";
   uint64_t replication = 0;
-  uint64_t shards = 1;
+  uint64_t shards = 0;
   std::vector<std::string> split_at;
   ChangeOptions options;
 };
 
 Status create_keyspace(const Common& common, const KeyspaceArguments& given) {
   json::object body{{"name", given.name}, {"kind", given.kind}, {"replication", given.replication}};
-  if (given.kind == "hash") body["shards"] = given.shards;
+  if (given.shards != 0) body["shards"] = given.shards;
   if (!given.split_at.empty()) {
     json::array starts;
     for (const std::string& start : given.split_at) starts.push_back(json::value(start));
@@ -356,7 +356,7 @@ void add_keyspace_commands(CLI::App& app, const Common& common, Run& run) {
       ->check(CLI::IsMember({"hash", "range"}))
       ->capture_default_str();
   create->add_option("--replication", given->replication, "Voters of its groups; else as the default keyspace");
-  create->add_option("--shards", given->shards, "hash: how many to begin with")->capture_default_str();
+  create->add_option("--shards", given->shards, "hash: how many to begin with; else 16 for each group");
   create->add_option("--split-at", given->split_at, "range: the keys where the second and later shards begin");
   add_change_flags(*create, given->options, {});
 

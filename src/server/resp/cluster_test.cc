@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "api/keyspace.h"
 #include "api/slot.h"
 #include "env/testing/fake_net.h"
 #include "server/resp/door.h"
@@ -43,10 +44,10 @@ class FakeKeys final : public api::KvService {
     std::vector<std::string> page;
     std::string resume;
     const std::string start(scan.start);
-    auto it = scan.after_start ? keys.upper_bound(start) : keys.lower_bound(start);
+    auto it = keys.lower_bound(start);
     for (; it != keys.end() && (scan.end.empty() || *it < scan.end); ++it) {
       if (page.size() == std::min<size_t>(scan.keys_max, 3)) {
-        resume = page.back();
+        resume = *it;
         break;
       }
       page.push_back(*it);
@@ -160,8 +161,8 @@ TEST_F(ClusterTest, a_node_that_knows_nothing_says_so) {
 }
 
 TEST_F(ClusterTest, the_keys_of_a_slot_are_walked_in_pages) {
-  for (int i = 0; i < 7; ++i) kv.keys.insert(api::encoded_key("{bar}" + std::to_string(i)));
-  kv.keys.insert(api::encoded_key("foo"));
+  for (int i = 0; i < 7; ++i) kv.keys.insert(api::encoded_key({}, "{bar}" + std::to_string(i)));
+  kv.keys.insert(api::encoded_key({}, "foo"));
   EXPECT_EQ(answer("CLUSTER KEYSLOT {bar}x\r\n"), ":5061\r\n");
   EXPECT_EQ(answer("CLUSTER COUNTKEYSINSLOT 5061\r\n"), ":7\r\n");
   EXPECT_EQ(kv.reads, 3u);

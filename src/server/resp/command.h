@@ -66,6 +66,8 @@ void cmd_expire(Session& session, Arguments arguments);
 void cmd_expireat(Session& session, Arguments arguments);
 void cmd_expiretime(Session& session, Arguments arguments);
 void cmd_flushall(Session& session, Arguments arguments);
+void cmd_flushdb(Session& session, Arguments arguments);
+void cmd_flux_scan(Session& session, Arguments arguments);
 void cmd_get(Session& session, Arguments arguments);
 void cmd_getdel(Session& session, Arguments arguments);
 void cmd_getex(Session& session, Arguments arguments);
@@ -116,8 +118,10 @@ bool equals_ignoring_case(std::string_view a, std::string_view upper_or_lower);
 std::string lower(std::string_view text);
 
 inline constexpr std::string_view kNotInteger = "ERR value is not an integer or out of range";
-// What is wrong with the number of a database; empty for the one there is.
-std::string_view database_error(std::string_view text);
+// Of the keyspace that a database is; 0 is the default one.
+std::string_view keyspace_name(std::string_view database);
+// The error for one that is not there.
+std::string no_keyspace(std::string_view name);
 inline constexpr std::string_view kSyntaxError = "ERR syntax error";
 
 }  // namespace flux::server::resp

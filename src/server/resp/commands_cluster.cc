@@ -119,15 +119,14 @@ void key_slot(Session& session, Arguments arguments) {
   session.reply([&](Reply& reply) { reply.integer(api::slot_of(arguments[2]).value()); });
 }
 
-// A walk over the keys of one slot: page after page, each a request of its own.
+// A walk over the keys of one slot of the default keyspace: page after page, each a request of its own.
 struct SlotWalk {
   SessionPtr session;
   uint64_t slot;
   bool listing = false;      // else counting
   size_t wanted = SIZE_MAX;  // keys to list
   std::string start;         // encoded key
-  bool after_start = false;
-  std::string end;  // encoded key; empty: the end of all
+  std::string end;           // encoded key
   size_t count = 0;
   std::vector<std::string> found;
 
@@ -135,10 +134,8 @@ struct SlotWalk {
     SlotWalk& w = *walk;
     const std::string start = w.start;
     const std::string end = w.end;
-    const api::ReadRequest request{.what = api::ScanRequest{.start = start,
-                                                            .after_start = w.after_start,
-                                                            .end = end,
-                                                            .keys_max = std::min(w.wanted, api::kScanKeysMax)}};
+    const api::ReadRequest request{
+        .what = api::ScanRequest{.start = start, .end = end, .keys_max = std::min(w.wanted, api::kScanKeysMax)}};
     w.session->context().kv.read(request, [walk = std::move(walk)](const api::ReadReply& page) mutable {
       SlotWalk& at = *walk;
       const SessionPtr session = at.session;
@@ -151,7 +148,6 @@ struct SlotWalk {
         at.wanted -= std::min(at.wanted, page.items.size());
       }
       at.start = page.scan_resume;
-      at.after_start = true;
       if (!at.start.empty() && at.wanted != 0) return next(std::move(walk));
       session->complete(at.slot, [&](Reply& reply) {
         if (!at.listing) return reply.integer(static_cast<int64_t>(at.count));
@@ -167,7 +163,7 @@ std::unique_ptr<SlotWalk> walk_of(Session& session, uint16_t slot) {
   walk->session = SessionPtr(&session);
   walk->slot = session.open_slot();
   walk->start = api::slot_start(slot);
-  if (slot + 1 < api::kSlotCount) walk->end = api::slot_start(static_cast<uint16_t>(slot + 1));
+  walk->end = api::slot_start(static_cast<uint16_t>(slot + 1));
   return walk;
 }
 

@@ -19,12 +19,14 @@ bool printable_word(std::string_view text) {
 std::string client_line(const ClientInfo& client, MonoTime now) {
   const auto seconds = [&](MonoTime since) { return (now - since).count() / 1'000'000; };
   return fmt::format(
-      "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 "
+      "id={} addr={} laddr={} fd=0 name={} age={} idle={} flags=N db={} sub=0 psub=0 ssub=0 multi=-1 qbuf=0 "
+      "qbuf-free=0 "
       "argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={} tot-mem=0 events=r cmd={} user=default redir=-1 resp={} "
       "lib-name={} lib-ver={}\n",
       client.id, client.address, client.local_address, client.name, seconds(client.connected),
-      seconds(client.last_request), client.pending, client.unsent_bytes,
-      client.last_command.empty() ? "NULL" : client.last_command, client.protocol, client.lib_name, client.lib_ver);
+      seconds(client.last_request), client.keyspace == api::kDefaultKeyspaceName ? "0" : client.keyspace,
+      client.pending, client.unsent_bytes, client.last_command.empty() ? "NULL" : client.last_command, client.protocol,
+      client.lib_name, client.lib_ver);
 }
 
 bool arity(Session& session, Arguments arguments, size_t wanted) {
@@ -68,20 +70,31 @@ void cmd_reset(Session& session, Arguments) {
   session.info().name.clear();
   session.set_protocol(2);
   session.set_reads(Served::kByLeader);
+  session.set_keyspace(api::kDefaultKeyspaceName, {});
   session.reply([](Reply& reply) { reply.simple("RESET"); });
 }
 
-std::string_view database_error(std::string_view text) {
-  const std::optional<int64_t> database = parse_integer(text);
-  if (!database) return kNotInteger;
-  if (*database < INT32_MIN || *database > INT32_MAX) {
-    return "ERR value is out of range, value must between -2147483648 and 2147483647";
-  }
-  return *database == 0 ? std::string_view() : "ERR DB index is out of range";
+std::string_view keyspace_name(std::string_view database) {
+  return database == "0" ? api::kDefaultKeyspaceName : database;
 }
 
+std::string no_keyspace(std::string_view name) {
+  if (const std::optional<int64_t> database = parse_integer(name)) {
+    if (*database < INT32_MIN || *database > INT32_MAX) {
+      return "ERR value is out of range, value must between -2147483648 and 2147483647";
+    }
+    return "ERR DB index is out of range";
+  }
+  return fmt::format("ERR there is no keyspace '{}'", shown(name));
+}
+
+// SELECT name: databases are keyspaces, and 0 is the default one.
 void cmd_select(Session& session, Arguments arguments) {
-  if (const std::string_view error = database_error(arguments[1]); !error.empty()) return session.reply_error(error);
+  const std::string_view name = keyspace_name(arguments[1]);
+  const std::optional<api::KeyspaceRef> found = session.context().admin.keyspace(name);
+  // The default one is there from the first moment on that anything is.
+  if (!found && name != api::kDefaultKeyspaceName) return session.reply_error(no_keyspace(name));
+  session.set_keyspace(name, found.value_or(api::KeyspaceRef()));
   session.reply([](Reply& reply) { reply.ok(); });
 }
 

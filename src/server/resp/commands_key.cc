@@ -89,19 +89,33 @@ void rename(Session& session, Arguments arguments, bool replace, WriteFormatter 
   session.write(commands, format);
 }
 
+// The encoded keys that a pattern can match: where keys are in order they are together.
+api::KeyRange range_of_pattern(api::KeyspaceRef keyspace, std::string_view pattern) {
+  const std::string prefix = keyspace.kind == api::KeyspaceKind::kRange ? glob_prefix(pattern) : std::string();
+  if (prefix.empty()) return api::keyspace_range(keyspace);
+  std::string start = api::encoded_key(keyspace, prefix);
+  std::string end = api::after_prefix(start);
+  return {.start = std::move(start), .end = std::move(end)};
+}
+
+// Keys in a page of FLUX.SCAN that asks for no number.
+constexpr size_t kFluxScanCount = 1000;
+
 // A walk over all keys for KEYS: page after page, each a request of its own.
 struct KeysWalk {
   SessionPtr session;
+  api::KeyspaceRef keyspace;
   uint64_t slot;
   std::string pattern;
-  std::string resume;
+  api::KeyRange left;
   std::vector<std::string> found;
 
   static void next(std::unique_ptr<KeysWalk> walk) {
     KeysWalk& w = *walk;
-    const std::string start = w.resume;
+    const api::KeyRange range = w.left;
     const api::ReadRequest request{
-        .what = api::ScanRequest{.start = start, .after_start = !start.empty(), .keys_max = api::kScanKeysMax}};
+        .what = api::ScanRequest{.start = range.start, .end = range.end, .keys_max = api::kScanKeysMax},
+        .keyspace = w.keyspace};
     w.session->context().kv.read(request, [walk = std::move(walk)](const api::ReadReply& page) mutable {
       KeysWalk& at = *walk;
       const SessionPtr session = at.session;
@@ -111,8 +125,8 @@ struct KeysWalk {
       for (const api::Item& item : page.items) {
         if (glob_match(at.pattern, item.key)) at.found.emplace_back(item.key);
       }
-      at.resume = page.scan_resume;
-      if (!at.resume.empty()) return next(std::move(walk));
+      at.left.start = page.scan_resume;
+      if (!at.left.start.empty()) return next(std::move(walk));
       session->complete(at.slot, [&](Reply& reply) {
         reply.array(at.found.size());
         for (const std::string& key : at.found) reply.bulk(key);
@@ -177,8 +191,10 @@ void cmd_copy(Session& session, Arguments arguments) {
     if (equals_ignoring_case(arguments[i], "replace")) {
       replace = true;
     } else if (equals_ignoring_case(arguments[i], "db") && i + 1 < arguments.size()) {
-      const std::string_view error = database_error(arguments[++i]);
-      if (!error.empty()) return session.reply_error(error);
+      const std::string_view name = keyspace_name(arguments[++i]);
+      const bool known = name == session.info().keyspace || session.context().admin.keyspace(name);
+      if (!known) return session.reply_error(no_keyspace(name));
+      if (name != session.info().keyspace) return session.reply_error("ERR a key is copied within its keyspace only");
     } else {
       return session.reply_error(kSyntaxError);
     }
@@ -208,17 +224,20 @@ void cmd_keys(Session& session, Arguments arguments) {
   }
   auto walk = std::make_unique<KeysWalk>();
   walk->session = SessionPtr(&session);
+  walk->keyspace = session.keyspace();
   walk->slot = session.open_slot();
   walk->pattern = arguments[1];
+  walk->left = range_of_pattern(walk->keyspace, walk->pattern);
   KeysWalk::next(std::move(walk));
 }
 
 // SCAN cursor [MATCH pattern] [COUNT n] [TYPE type]
 void cmd_scan(Session& session, Arguments arguments) {
   const std::optional<int64_t> cursor = parse_integer(arguments[1]);
-  const auto place =
-      cursor && *cursor >= 0 ? session.context().cursors.find(static_cast<uint64_t>(*cursor)) : std::nullopt;
-  if (!place) return session.reply_error("ERR invalid cursor");
+  const api::KeyspaceRef keyspace = session.keyspace();
+  const std::optional<std::string> start =
+      cursor && *cursor >= 0 ? session.context().cursors.find(keyspace, static_cast<uint64_t>(*cursor)) : std::nullopt;
+  if (!start) return session.reply_error("ERR invalid cursor");
   std::string pattern;
   size_t count = 10;
   bool strings = true;
@@ -241,24 +260,63 @@ void cmd_scan(Session& session, Arguments arguments) {
       return session.reply_error(kSyntaxError);
     }
   }
+  const api::KeyRange range = range_of_pattern(keyspace, pattern);
   const api::ReadRequest request{
-      .what = api::ScanRequest{.start = place->start, .after_start = place->after, .keys_max = count}};
+      .what = api::ScanRequest{.start = std::max(*start, range.start), .end = range.end, .keys_max = count},
+      .keyspace = keyspace};
   const uint64_t slot = session.open_slot();
-  session.context().kv.read(
-      request, [self = SessionPtr(&session), slot, pattern = std::move(pattern), strings](const api::ReadReply& page) {
-        self->complete(slot, [&](Reply& reply) {
-          if (!page.status.ok()) return reply.error(page.status);
-          const uint64_t next = page.scan_resume.empty() ? 0 : self->context().cursors.remember(page.scan_resume);
-          std::vector<std::string_view> found;
-          for (const api::Item& item : page.items) {
-            if (strings && (pattern.empty() || glob_match(pattern, item.key))) found.push_back(item.key);
-          }
-          reply.array(2);
-          reply.bulk(fmt::format("{}", next));
-          reply.array(found.size());
-          for (const std::string_view key : found) reply.bulk(key);
-        });
-      });
+  session.context().kv.read(request, [self = SessionPtr(&session), keyspace, slot, pattern = std::move(pattern),
+                                      strings](const api::ReadReply& page) {
+    self->complete(slot, [&](Reply& reply) {
+      if (!page.status.ok()) return reply.error(page.status);
+      const uint64_t next = page.scan_resume.empty() ? 0 : self->context().cursors.remember(keyspace, page.scan_resume);
+      std::vector<std::string_view> found;
+      for (const api::Item& item : page.items) {
+        if (strings && (pattern.empty() || glob_match(pattern, item.key))) found.push_back(item.key);
+      }
+      reply.array(2);
+      reply.bulk(fmt::format("{}", next));
+      reply.array(found.size());
+      for (const std::string_view key : found) reply.bulk(key);
+    });
+  });
+}
+
+// FLUX.SCAN start end [COUNT n] [VALUES]: the keys from `start` up to `end`, an empty one being no bound, in order.
+// Answers where to go on (null: that was all), and the page.
+void cmd_flux_scan(Session& session, Arguments arguments) {
+  const api::KeyspaceRef keyspace = session.keyspace();
+  if (keyspace.kind != api::KeyspaceKind::kRange) {
+    return session.reply_error("ERR FLUX.SCAN needs a range keyspace; SCAN walks this one");
+  }
+  size_t count = kFluxScanCount;
+  bool values = false;
+  for (size_t i = 3; i < arguments.size(); ++i) {
+    if (equals_ignoring_case(arguments[i], "values")) {
+      values = true;
+    } else if (equals_ignoring_case(arguments[i], "count") && i + 1 < arguments.size()) {
+      const std::optional<int64_t> number = parse_integer(arguments[++i]);
+      if (!number) return session.reply_error(kNotInteger);
+      if (*number < 1) return session.reply_error(kSyntaxError);
+      count = static_cast<size_t>(std::min<int64_t>(*number, api::kScanKeysMax));
+    } else {
+      return session.reply_error(kSyntaxError);
+    }
+  }
+  const std::string start = api::encoded_key(keyspace, arguments[1]);
+  const std::string end = arguments[2].empty() ? std::string() : api::encoded_key(keyspace, arguments[2]);
+  session.read(
+      {.what = api::ScanRequest{.start = start, .end = end, .keys_max = count, .values = values}},
+      [](Reply& reply, const api::ReadReply& page, int64_t with_values) {
+        reply.array(2);
+        page.scan_resume.empty() ? reply.null() : reply.bulk(api::decoded_key(page.scan_resume));
+        reply.array(page.items.size() * (with_values != 0 ? 2 : 1));
+        for (const api::Item& item : page.items) {
+          reply.bulk(item.key);
+          if (with_values != 0) reply.bulk(item.value);
+        }
+      },
+      values ? 1 : 0);
 }
 
 }  // namespace flux::server::resp

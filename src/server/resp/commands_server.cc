@@ -184,6 +184,13 @@ void config_set(Session& session, Arguments pairs) {
   session.reply([](Reply& reply) { reply.ok(); });
 }
 
+void flush(Session& session, Arguments arguments, const api::Command& command) {
+  const bool valid = arguments.size() == 1 || (arguments.size() == 2 && (equals_ignoring_case(arguments[1], "async") ||
+                                                                         equals_ignoring_case(arguments[1], "sync")));
+  if (!valid) return session.reply_error(kSyntaxError);
+  session.write(std::span(&command, 1), [](Reply& reply, const api::WriteReply&, int64_t) { reply.ok(); });
+}
+
 }  // namespace
 
 void cmd_command(Session& session, Arguments arguments) {
@@ -255,12 +262,12 @@ void cmd_info(Session& session, Arguments arguments) {
 }
 
 // FLUSHALL [ASYNC|SYNC]
-void cmd_flushall(Session& session, Arguments arguments) {
-  const bool valid = arguments.size() == 1 || (arguments.size() == 2 && (equals_ignoring_case(arguments[1], "async") ||
-                                                                         equals_ignoring_case(arguments[1], "sync")));
-  if (!valid) return session.reply_error(kSyntaxError);
-  const api::Command commands[] = {api::DeleteAll{}};
-  session.write(commands, [](Reply& reply, const api::WriteReply&, int64_t) { reply.ok(); });
+void cmd_flushall(Session& session, Arguments arguments) { flush(session, arguments, api::DeleteAll{}); }
+
+// FLUSHDB [ASYNC|SYNC]
+void cmd_flushdb(Session& session, Arguments arguments) {
+  const api::KeyRange range = api::keyspace_range(session.keyspace());
+  flush(session, arguments, api::DeleteRange{.start = range.start, .end = range.end});
 }
 
 // WAIT replicas timeout: every write that was answered is on a quorum already, so there is nothing to wait for.

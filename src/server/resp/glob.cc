@@ -73,4 +73,14 @@ bool glob_match(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
+std::string glob_prefix(std::string_view pattern) {
+  std::string prefix;
+  for (size_t at = 0; at < pattern.size(); ++at) {
+    if (pattern[at] == '*' || pattern[at] == '?' || pattern[at] == '[') break;
+    if (pattern[at] == '\\' && at + 1 < pattern.size()) ++at;
+    prefix.push_back(pattern[at]);
+  }
+  return prefix;
+}
+
 }  // namespace flux::server::resp

@@ -91,14 +91,31 @@ TEST(Glob, a_nasty_pattern_ends_soon) {
 TEST(ScanCursors, a_forgotten_cursor_goes_on_at_its_slot) {
   ScanCursors cursors;
   const std::string key("\x12\x34key", 5);
-  const uint64_t cursor = cursors.remember(key);
-  EXPECT_EQ(cursors.find(cursor)->start, key);
-  EXPECT_TRUE(cursors.find(cursor)->after);
+  const uint64_t cursor = cursors.remember({}, key);
+  EXPECT_EQ(cursors.find({}, cursor), key);
   const ScanCursors elsewhere;
-  EXPECT_EQ(elsewhere.find(cursor)->start, std::string("\x12\x34", 2));
-  EXPECT_FALSE(elsewhere.find(cursor)->after);
-  EXPECT_EQ(elsewhere.find(12345), std::nullopt);
-  EXPECT_EQ(elsewhere.find(0)->start, "");
+  EXPECT_EQ(elsewhere.find({}, cursor), std::string("\x12\x34", 2));
+  EXPECT_EQ(elsewhere.find({}, 12345), std::nullopt);
+  EXPECT_EQ(elsewhere.find({}, 0), "");
+  // Of another hash keyspace: at its slot there. In order there are no slots.
+  const api::KeyspaceRef hash{.id = KeyspaceId(7), .kind = api::KeyspaceKind::kHash};
+  const uint64_t of_hash = cursors.remember(hash, api::encoded_key(hash, "foo"));
+  EXPECT_EQ(elsewhere.find(hash, of_hash), api::keyspace_prefix(hash) + "\x2F\x96");
+  const api::KeyspaceRef range{.id = KeyspaceId(8), .kind = api::KeyspaceKind::kRange};
+  const uint64_t of_range = cursors.remember(range, api::encoded_key(range, "foo"));
+  EXPECT_EQ(cursors.find(range, of_range), api::encoded_key(range, "foo"));
+  EXPECT_EQ(elsewhere.find(range, of_range), std::nullopt);
+  EXPECT_EQ(elsewhere.find(range, 0), "");
+}
+
+TEST(Glob, what_all_matches_begin_with) {
+  const std::pair<std::string, std::string> prefixes[] = {{"user:*", "user:"}, {"a?b", "a"},      {"[ab]c", ""},
+                                                          {"whole", "whole"},  {"a\\*b*", "a*b"}, {"", ""},
+                                                          {"a\\", "a\\"}};
+  for (const auto& [pattern, prefix] : prefixes) {
+    EXPECT_EQ(glob_prefix(pattern), prefix) << pattern;
+    EXPECT_TRUE(glob_match(pattern, prefix) || pattern.size() > prefix.size()) << pattern;
+  }
 }
 
 // --- Sessions ---

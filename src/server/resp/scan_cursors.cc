@@ -1,7 +1,6 @@
 #include "server/resp/scan_cursors.h"
 
 #include "api/slot.h"
-#include "base/check.h"
 
 namespace flux::server::resp {
 namespace {
@@ -17,11 +16,12 @@ uint64_t hash48(std::string_view text) {
 
 }  // namespace
 
-uint64_t ScanCursors::remember(std::string_view encoded_key) {
-  FLUX_CHECK(encoded_key.size() >= 2);
-  const auto high = static_cast<unsigned char>(encoded_key[0]);
-  const auto low = static_cast<unsigned char>(encoded_key[1]);
-  const uint64_t slot = (uint64_t{high} << 8) | low;
+uint64_t ScanCursors::remember(api::KeyspaceRef keyspace, std::string_view encoded_key) {
+  uint64_t slot = 0;
+  if (keyspace.kind == api::KeyspaceKind::kHash) {
+    const std::string_view place = encoded_key.substr(api::keyspace_prefix(keyspace).size());
+    slot = api::slot_of_encoded(place).value();
+  }
   const uint64_t cursor = kMark | (slot << kHashBits) | hash48(encoded_key);
   const std::lock_guard lock(mutex_);
   if (keys_.insert_or_assign(cursor, std::string(encoded_key)).second) oldest_first_.push_back(cursor);
@@ -32,16 +32,17 @@ uint64_t ScanCursors::remember(std::string_view encoded_key) {
   return cursor;
 }
 
-std::optional<ScanCursors::Place> ScanCursors::find(uint64_t cursor) const {
-  if (cursor == 0) return Place{};
+std::optional<std::string> ScanCursors::find(api::KeyspaceRef keyspace, uint64_t cursor) const {
+  if (cursor == 0) return std::string();
   {
     const std::lock_guard lock(mutex_);
     const auto it = keys_.find(cursor);
-    if (it != keys_.end()) return Place{.start = it->second, .after = true};
+    if (it != keys_.end()) return it->second;
   }
   const uint64_t slot = (cursor & ~kMark) >> kHashBits;
-  if ((cursor & kMark) == 0 || slot >= api::kSlotCount) return std::nullopt;
-  return Place{.start = api::slot_start(static_cast<uint16_t>(slot)), .after = false};
+  if ((cursor & kMark) == 0 || slot >= api::kSlotCount || keyspace.kind != api::KeyspaceKind::kHash)
+    return std::nullopt;
+  return api::keyspace_prefix(keyspace) + api::slot_start(static_cast<uint16_t>(slot));
 }
 
 }  // namespace flux::server::resp

@@ -1,9 +1,10 @@
-// SCAN's cursors: numbers that stand for "after this key".
+// SCAN's cursors: numbers that stand for "from this key on".
 //
-//   cursor   1 (1 bit) | slot (14 bits) | hash of the key (48 bits);   0 is the beginning and the end
+//   cursor   1 (1 bit) | slot (14 bits) | hash of the encoded key (48 bits);   0 is the beginning and the end
 //
 // A door remembers the keys of the cursors it handed out lately. A cursor it does not remember (another node's, or an
-// old one) goes on at the beginning of its slot: some keys may come twice, as SCAN allows, and none is missed.
+// old one) goes on at the beginning of its slot: some keys may come twice, as SCAN allows, and none is missed. Where
+// keys are in order there is no slot, and such a cursor is refused: FLUX.SCAN has places that any node knows.
 //
 // Thread-safe: all loops of a door share one, as a client may come back on another connection.
 #pragma once
@@ -16,19 +17,18 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "api/keyspace.h"
+
 namespace flux::server::resp {
 
 class ScanCursors {
  public:
-  // The cursor that continues after an encoded key.
-  uint64_t remember(std::string_view encoded_key);
+  // The cursor that goes on at an encoded key.
+  uint64_t remember(api::KeyspaceRef keyspace, std::string_view encoded_key);
 
-  struct Place {
-    std::string start;  // encoded key
-    bool after = false;
-  };
-  // nullopt: not a cursor that we ever hand out.
-  std::optional<Place> find(uint64_t cursor) const;
+  // The encoded key to go on at; empty: the beginning. nullopt: not a cursor that we ever hand out, or one that nothing
+  // is known of any more.
+  std::optional<std::string> find(api::KeyspaceRef keyspace, uint64_t cursor) const;
 
  private:
   static constexpr size_t kRememberedMax = 16'384;

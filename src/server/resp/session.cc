@@ -87,7 +87,8 @@ void Session::dispatch(Arguments arguments) {
     return reply_error(fmt::format("ERR wrong number of arguments for '{}' command", command_->name));
   }
   info_.last_command = command_->name;
-  if (context_.owners != nullptr) {
+  // Clients that route by slots know of the default keyspace alone.
+  if (context_.owners != nullptr && keyspace_.is_default()) {
     const Served served = command_->effect == Effect::kRead ? reads_served_ : Served::kByLeader;
     const std::string elsewhere = redirection(*context_.owners, *command_, arguments, served);
     if (!elsewhere.empty()) return reply_error(elsewhere);
@@ -111,7 +112,7 @@ void Session::write(std::span<const api::Command> commands, WriteFormatter forma
   slot.write_format = format;
   slot.extra = extra;
   ++writes_;
-  context_.kv.write({.commands = commands, .all_or_nothing = all_or_nothing},
+  context_.kv.write({.commands = commands, .keyspace = keyspace_, .all_or_nothing = all_or_nothing},
                     [self = SessionPtr(this), number](const api::WriteReply& answer) {
                       const Slot& at = self->slots_[number - self->first_slot_];
                       const WriteFormatter formatter = at.write_format;
@@ -123,7 +124,8 @@ void Session::write(std::span<const api::Command> commands, WriteFormatter forma
                     });
 }
 
-void Session::read(const api::ReadRequest& request, ReadFormatter format, int64_t extra) {
+void Session::read(api::ReadRequest request, ReadFormatter format, int64_t extra) {
+  request.keyspace = keyspace_;
   const uint64_t number = open_slot();
   Slot& slot = slots_.back();
   slot.effect = Effect::kRead;

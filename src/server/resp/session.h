@@ -34,6 +34,7 @@ struct ClientInfo {
   MonoTime connected;
   MonoTime last_request;
   std::string last_command;
+  std::string keyspace{api::kDefaultKeyspaceName};
   int protocol = 2;
   size_t pending = 0;
   size_t unsent_bytes = 0;
@@ -99,6 +100,12 @@ class Session final : public env::StreamHandler,
   ClientInfo& info() { return info_; }
   int protocol() const { return protocol_; }
   void set_protocol(int version) { protocol_ = version; }
+  // What its commands are about.
+  api::KeyspaceRef keyspace() const { return keyspace_; }
+  void set_keyspace(std::string_view name, api::KeyspaceRef keyspace) {
+    info_.keyspace = name;
+    keyspace_ = keyspace;
+  }
   // Where reads may be served, in a cluster.
   void set_reads(Served served) { reads_served_ = served; }
   const Command& command() const { return *command_; }
@@ -109,10 +116,10 @@ class Session final : public env::StreamHandler,
     complete(slot, std::forward<Write>(write));
   }
   void reply_error(std::string_view text);
-  // Answers it when the service does.
+  // Answers it when the service does; in this connection's keyspace.
   void write(std::span<const api::Command> commands, WriteFormatter format, int64_t extra = 0,
              bool all_or_nothing = false);
-  void read(const api::ReadRequest& request, ReadFormatter format, int64_t extra = 0);
+  void read(api::ReadRequest request, ReadFormatter format, int64_t extra = 0);
   // Answers it later, by complete(). The caller keeps the session alive.
   uint64_t open_slot();
   template <typename Write>
@@ -155,6 +162,7 @@ class Session final : public env::StreamHandler,
   Parser parser_;
   ClientInfo info_;
   int protocol_ = 2;
+  api::KeyspaceRef keyspace_;
   Served reads_served_ = Served::kByLeader;
   std::function<void()> on_closed_;
 

@@ -1,6 +1,9 @@
 // An admin service that answers in a later turn of its loop, as the real one does, and notes what it was asked.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,6 +18,10 @@ class FakeAdmin final : public api::AdminService {
 
   void status(api::StatusDone done) override {
     loop_.post([done = std::move(done)]() mutable { done({.name = "n1", .node_id = NodeId(1), .version = "9.9"}); });
+  }
+  std::optional<api::KeyspaceRef> keyspace(std::string_view name) const override {
+    const auto found = keyspaces.find(name);
+    return found != keyspaces.end() ? std::optional(found->second) : std::nullopt;
   }
   void readiness(api::ChecksDone done) override {
     loop_.post([this, done = std::move(done)]() mutable { done(checks); });
@@ -44,6 +51,7 @@ class FakeAdmin final : public api::AdminService {
   api::ClusterView view;    // the only configuration it has
   api::ClusterReply reply;  // under `outcome`
   Status outcome;
+  std::map<std::string, api::KeyspaceRef, std::less<>> keyspaces = {{"default", {}}};
   // What it was asked.
   std::vector<api::ClusterChange> changes;
   std::vector<std::pair<GroupId, NodeId>> transfers;
