@@ -77,8 +77,8 @@ class ScenarioKeyspaces : public ::testing::Test {
     std::string start;
     for (size_t through = 0;; ++through) {
       const Page page =
-          read(through % nodes->size(), {.what = api::ScanRequest{.start = start, .keys_max = keys_max, .values = true},
-                                         .keyspace = keyspace});
+          read(through % nodes->size(),
+               {.what = api::ScanRequest{.start = start, .keys_max = keys_max, .values = true}, .keyspace = keyspace});
       EXPECT_TRUE(page.status.ok()) << page.status.to_string();
       all.insert(all.end(), page.items.begin(), page.items.end());
       if (page.resume.empty() || !page.status.ok()) return all;
@@ -174,9 +174,9 @@ TEST_F(ScenarioKeyspaces, a_shard_of_keys_in_order_moves_under_writes) {
     const std::string key = "key/" + std::to_string(i);
     put(ordered, key, expected[key] = "before");
   }
-  ASSERT_TRUE(write(0, ordered,
-                    api::SetExpiry{.key = "key/7", .expiry = {.kind = api::Expiry::Kind::kIn, .millis = 20'000}})
-                  .status.ok());
+  ASSERT_TRUE(
+      write(0, ordered, api::SetExpiry{.key = "key/7", .expiry = {.kind = api::Expiry::Kind::kIn, .millis = 20'000}})
+          .status.ok());
   const GroupId from = known("ordered").shards.front().group;
   const uint64_t plan = begin_move(*nodes, shard, from == kOne ? kTwo : kOne);
   for (int i = 0; nodes->plan_state(0, plan) != ctrl::PlanState::kDone; ++i) {

@@ -18,7 +18,7 @@ Config& Turn::draft() {
 Status Turn::check_settled(GroupId group) const {
   const GroupProgress& progress = state_.progress_of(group);
   if (!progress.busy()) return {};
-  return refuse(ErrorCode::kPrecondition, "group {} has not settled configuration {} yet: try again later", group,
+  return refuse(ErrorCode::kUnavailable, "group {} has not settled configuration {} yet: try again later", group,
                 progress.changed);
 }
 

@@ -131,20 +131,20 @@ TEST(Controller, M03_a_group_that_has_something_to_settle_gets_no_next_change) {
     return Split{.shard = other.id, .at = api::slot_start(slot)};
   };
   for (const uint64_t group : {1U, 2U}) {
-    EXPECT_EQ(controller.refused(split_elsewhere(GroupId(group))), ErrorCode::kPrecondition);
+    EXPECT_EQ(controller.refused(split_elsewhere(GroupId(group))), ErrorCode::kUnavailable);
   }
-  EXPECT_EQ(controller.refused(hash_keyspace("other", 4)), ErrorCode::kPrecondition);
-  EXPECT_EQ(controller.refused(DropKeyspace{"default"}), ErrorCode::kPrecondition);
+  EXPECT_EQ(controller.refused(hash_keyspace("other", 4)), ErrorCode::kUnavailable);
+  EXPECT_EQ(controller.refused(DropKeyspace{"default"}), ErrorCode::kUnavailable);
   const PlanId other = controller.ok(Move{.shard = first_shard_of(controller, GroupId(1)).id, .to = GroupId(3)}).plan;
   controller.ok(ReportProgress{.plan = other, .phase = StepPhase::kReady});
-  EXPECT_EQ(controller.refused(HandOver{.plan = other}), ErrorCode::kPrecondition);  // the giving group is not settled
+  EXPECT_EQ(controller.refused(HandOver{.plan = other}), ErrorCode::kUnavailable);  // the giving group is not settled
   controller.ok(Settled{.group = GroupId(1), .num = handed.config});
   const PlanId third = controller.ok(Move{.shard = first_shard_of(controller, GroupId(3)).id, .to = GroupId(2)}).plan;
   controller.ok(ReportProgress{.plan = third, .phase = StepPhase::kReady});
-  EXPECT_EQ(controller.refused(HandOver{.plan = third}), ErrorCode::kPrecondition);  // the receiving one is not
+  EXPECT_EQ(controller.refused(HandOver{.plan = third}), ErrorCode::kUnavailable);  // the receiving one is not
   // An older configuration is no answer, one that does not exist is none either.
   controller.ok(Settled{.group = GroupId(2), .num = before});
-  EXPECT_EQ(controller.refused(split_elsewhere(GroupId(2))), ErrorCode::kPrecondition);
+  EXPECT_EQ(controller.refused(split_elsewhere(GroupId(2))), ErrorCode::kUnavailable);
   EXPECT_EQ(controller.refused(Settled{.group = GroupId(2), .num = before + 2}), ErrorCode::kInvalidArgument);
   EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kRunning);
   controller.ok(Settled{.group = GroupId(2), .num = handed.config});

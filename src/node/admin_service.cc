@@ -83,15 +83,7 @@ class LoopAdminService final : public api::AdminService {
     on_control_loop([this, change = std::move(change), done = std::move(done)]() mutable {
       const Result<ctrl::Command> command = to_command(change, *node_.controller().chart());
       if (!command.ok()) return back(std::move(done), api::ClusterReply{.status = command.status()});
-      const auto* removal = std::get_if<ctrl::RemoveNode>(&command->body);
-      const NodeId leaves = removal != nullptr ? removal->node : kNobody;
-      node_.controller().submit(*command, [this, leaves, done = std::move(done)](ctrl::Outcome outcome) mutable {
-        const bool ok = outcome.status.ok();
-        api::ClusterReply reply = to_reply(std::move(outcome));
-        if (!ok || leaves == kNobody) return back(std::move(done), std::move(reply));
-        const MonoTime until = node_.owner(kControlGroup).loop().now() + node_.options().request_timeout;
-        await_left(leaves, until, std::move(reply), std::move(done));
-      });
+      submit(*command, node_.owner(kControlGroup).loop().now() + node_.options().request_timeout / 2, std::move(done));
     });
   }
 
@@ -168,6 +160,23 @@ class LoopAdminService final : public api::AdminService {
           node);
     }
     back(std::move(done), std::move(reply));
+  }
+  // On the control loop. What is refused while a group settles is tried again for a while: that takes a moment only.
+  void submit(const ctrl::Command& command, MonoTime until, api::ClusterReplyDone done) {
+    node_.controller().submit(command, [this, command, until, done = std::move(done)](ctrl::Outcome outcome) mutable {
+      env::Loop& loop = node_.owner(kControlGroup).loop();
+      const ErrorCode code = outcome.status.code();
+      if (code == ErrorCode::kUnavailable && loop.now() < until) {
+        loop.call_after(node_.options().heartbeat_interval, [this, command, until, done = std::move(done)]() mutable {
+          submit(command, until, std::move(done));
+        });
+        return;
+      }
+      api::ClusterReply reply = to_reply(std::move(outcome));
+      const auto* removal = std::get_if<ctrl::RemoveNode>(&command.body);
+      if (code != ErrorCode::kOk || removal == nullptr) return back(std::move(done), std::move(reply));
+      await_left(removal->node, loop.now() + node_.options().request_timeout, std::move(reply), std::move(done));
+    });
   }
   // Gives an answer on this service's loop.
   template <typename Done, typename Answer>

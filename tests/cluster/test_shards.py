@@ -214,6 +214,98 @@ def test_a_hot_spot_is_split_and_its_load_spread():
         print(f"   2 shards became {count}; {busy.rounds * len(keys)} writes, no error")
 
 
+class Scanner(threading.Thread):
+    """Walks a range keyspace again and again, a page through each node in turn: what was loaded comes once, in order."""
+
+    def __init__(self, ports, expected):
+        super().__init__(daemon=True)
+        self.connections = [keyspace(port, "ordered") for port in ports]
+        self.expected = expected
+        self.walks, self.problems = 0, []
+        self.stop = threading.Event()
+
+    def run(self):
+        while not self.stop.is_set() and not self.problems:
+            found, start, page = [], b"k", 0
+            while start is not None:
+                try:
+                    start, items = self.connections[page % len(self.connections)].execute_command(
+                        "FLUX.SCAN", start, "l", "COUNT", "1000")
+                except Exception as error:  # whatever a client says is one
+                    self.problems.append(repr(error))
+                    return
+                found += items
+                page += 1
+            if found != self.expected:
+                self.problems.append(f"{len(found)} keys, {len(set(found))} of them different")
+            self.walks += 1
+
+
+def keyspace(port, name):
+    """A client whose connections work in a keyspace."""
+    client = redis.Redis(port=port, socket_timeout=20, single_connection_client=True)
+    client.execute_command("SELECT", name)
+    return client
+
+
+def test_keys_in_order_are_scanned_while_their_shards_move():
+    with Cluster(3, flags=["--groups", "2"]) as cluster:
+        cluster.wait_ready()
+        cluster.ctl("balance", "off")
+        cluster.ctl("keyspace", "create", "ordered", "--kind", "range", "--split-at", "k5")
+        cluster.ctl("keyspace", "create", "7", "--replication", "3")
+        ports = [node.resp for node in cluster.running()]
+        wait_for("the keyspace at every node",
+                 lambda: all("ordered" in cluster.ctl("keyspace", "list", through=[node]) for node in cluster.running()))
+        expected = [f"k{i:05}".encode() for i in range(20_000)]
+        loader = keyspace(ports[0], "ordered")
+        for at in range(0, len(expected), 500):
+            loader.mset({key: key for key in expected[at:at + 500]})
+        numbered = redis.Redis(port=ports[1], db=7)
+        numbered.set("k00000", "of another keyspace")
+        assert redis.Redis(port=ports[0]).get("k00000") is None
+        scanners = [Scanner(ports, expected) for _ in range(2)]
+        writers = [Checked(100 + i, lambda: keyspace(ports[2], "ordered")) for i in range(2)]
+        for thread in scanners + writers:
+            thread.start()
+        shard = {s["start"]: s["id"] for s in json.loads(cluster.ctl("-o", "json", "shard", "list"))
+                 if s["keyspace"] == "ordered"}
+        for at in ("k1", "k2", "k7", "k00500"):  # at keys that exist, and at none
+            wait_for("rest", lambda: settled(cluster))
+            left = max(start for start in shard if start <= at)
+            cluster.ctl("shard", "split", str(shard[left]), at)
+            shard = {s["start"]: s["id"] for s in json.loads(cluster.ctl("-o", "json", "shard", "list"))
+                     if s["keyspace"] == "ordered"}
+        for _ in range(2):
+            for each in json.loads(cluster.ctl("-o", "json", "shard", "list")):
+                if each["keyspace"] == "ordered":
+                    cluster.ctl("shard", "move", str(each["id"]), str(3 - each["group"]), "--wait")
+        wait_for("whole walks", lambda: all(s.walks >= 3 or s.problems for s in scanners), 60)
+        for scanner in scanners:
+            scanner.stop.set()
+            scanner.join(60)
+            assert not scanner.problems, scanner.problems
+        check(cluster, writers, lambda port: keyspace(port, "ordered"))
+        assert keyspace(ports[1], "ordered").dbsize() == len(expected) + sum(len(w.newest) for w in writers)
+        values = cluster.ctl("scan", "-k", "ordered", "k0000", "--values").splitlines()
+        assert values == [f"k{i:05}\tk{i:05}" for i in range(10)], values
+        cluster.ctl("keyspace", "drop", "7", "--yes")
+        wait_for("the end of the keyspace", lambda: refused(ports[1], "SELECT", "7"))
+        try:
+            numbered.get("k00000")
+            raise AssertionError("a keyspace that was dropped still answers")
+        except redis.ResponseError as error:
+            assert "dropped" in str(error) or "DB index" in str(error), error
+
+
+def refused(port, *words):
+    try:
+        redis.Redis(port=port).execute_command(*words)
+        return False
+    except redis.ResponseError:
+        return True
+
+
 def test_what_cannot_be_is_refused_in_words():
     with Cluster(3, flags=["--groups", "2", "--shards", "4"]) as cluster:
         shard = json.loads(cluster.ctl("-o", "json", "shard", "list"))[0]
