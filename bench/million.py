@@ -1,4 +1,4 @@
-"""A million keys on each engine, and redis-server with an append-only file: load, memory, disk, restart, read back."""
+"""A million keys, or as many as asked for, on each engine, and redis-server with an append-only file: load, memory, disk, restart, read back."""
 import argparse
 import pathlib
 import random
@@ -9,7 +9,7 @@ import redis
 
 from systems import BIN, Flux, Redis, key, run_driver, value
 
-KEYS = 1_000_000
+KEYS = 1_000_000  # unless --keys says otherwise
 SAMPLES = 20_000
 
 
@@ -116,8 +116,12 @@ def redis_peer(fsync):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=1, help="of a FluxKV cluster, killed and started together")
+    parser.add_argument("--keys", type=int, default=KEYS)
+    parser.add_argument("--systems", nargs="+", default=["redis", "memory", "rocksdb"],
+                        choices=["redis", "memory", "rocksdb"], help="redis-server, and FluxKV's engines")
     options = parser.parse_args()
-    rows = [redis_peer("always")] + [fluxkv(engine, options.nodes) for engine in ("memory", "rocksdb")]
+    globals()["KEYS"] = options.keys
+    rows = [redis_peer("always") if system == "redis" else fluxkv(system, options.nodes) for system in options.systems]
     print(f"{KEYS} keys of 16 B with values of 128 B; memory is of the largest node, disk of one\n")
     heads = {"load s": 8, "RSS MB": 8, "B/key": 7, "used MB": 9, "disk MB": 9, "read s": 8, "ready s": 9,
              "RSS then": 10, "used then": 11}

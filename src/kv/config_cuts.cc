@@ -16,12 +16,22 @@ bool overlap(const A& a, const B& b) {
   return before_end(a.start, b.end) && before_end(b.start, a.end);
 }
 
-// Of the ranges that `of` chooses from `ranges`, which are in order and do not overlap: whether they cover all of it.
-template <typename Ranges, typename Range, typename Of>
-bool covered(const Ranges& ranges, const Range& range, Of of) {
+// Those that overlap a range, of ranges that are in order and do not overlap each other. O(log n).
+template <typename T, typename Range>
+std::span<const T> touching(std::span<const T> ranges, const Range& range) {
+  const auto first = std::partition_point(ranges.begin(), ranges.end(),
+                                          [&](const T& each) { return !before_end(range.start, each.end); });
+  const auto last =
+      std::partition_point(first, ranges.end(), [&](const T& each) { return before_end(each.start, range.end); });
+  return {first, last};
+}
+
+// Whether those that `of` chooses from the ranges that touch it cover all of it.
+template <typename T, typename Range, typename Of>
+bool covered(std::span<const T> touched, const Range& range, Of of) {
   std::string_view low = range.start;
-  for (const auto& each : ranges) {
-    if (!of(each) || !overlap(each, range)) continue;
+  for (const T& each : touched) {
+    if (!of(each)) continue;
     if (low < each.start) return false;
     if (each.end.empty() || (!range.end.empty() && range.end <= each.end)) return true;
     low = each.end;
@@ -58,17 +68,16 @@ Result<std::vector<ShardCut>> checked_cuts(GroupId own, const ApplyConfig& confi
 }
 
 // What a range that is served becomes. `touched`: the shards it was part of.
-Result<ShardInfo> cut_served(const std::vector<const ShardInfo*>& touched, GroupId own, const ShardCut& cut,
-                             ConfigNum num) {
+Result<ShardInfo> cut_served(std::span<const ShardInfo> touched, GroupId own, const ShardCut& cut, ConfigNum num) {
   if (cut.kind == Kind::kOwn && cut.peer != own && cut.peer != GroupId(0)) {
     return refused(fmt::format("shard {} is served here, not by group {}", cut.shard, cut.peer));
   }
-  const ShardInfo& first = *touched.front();
+  const ShardInfo& first = touched.front();
   const bool same = first.shard == cut.shard && first.start == cut.start && first.end == cut.end;
   ShardInfo info = first;
   if (!same) {
-    for (const ShardInfo* each : touched) {
-      if (each->feed) return refused(fmt::format("shard {} is being copied and cannot be cut anew", each->shard));
+    for (const ShardInfo& each : touched) {
+      if (each.feed) return refused(fmt::format("shard {} is being copied and cannot be cut anew", each.shard));
     }
     info = {.shard = cut.shard, .start = cut.start, .end = cut.end, .since = num, .cursor = {}};
   }
@@ -86,13 +95,12 @@ Result<ShardInfo> cut_served(const std::vector<const ShardInfo*>& touched, Group
 }
 
 // What a range becomes of which nothing is served. `touched`: what is in its way.
-Result<ShardInfo> cut_new(const std::vector<const ShardInfo*>& touched, GroupId own, const ShardCut& cut,
-                          ConfigNum num) {
+Result<ShardInfo> cut_new(std::span<const ShardInfo> touched, GroupId own, const ShardCut& cut, ConfigNum num) {
   if (cut.peer == own) return refused(fmt::format("shard {} should be here and is not", cut.shard));
   ShardInfo info{.shard = cut.shard, .start = cut.start, .end = cut.end, .since = num, .peer = cut.peer, .cursor = {}};
   info.state = cut.peer == GroupId(0) ? ShardState::kServing : ShardState::kPulling;
   if (touched.empty()) return info;
-  const ShardInfo& first = *touched.front();
+  const ShardInfo& first = touched.front();
   const bool same = first.shard == cut.shard && first.start == cut.start && first.end == cut.end;
   if (!same || first.state != ShardState::kStaged || cut.peer == GroupId(0)) {
     return refused(
@@ -112,18 +120,14 @@ Result<std::vector<ShardInfo>> cut_table(std::span<const ShardInfo> table, Group
   std::vector<ShardInfo> out;
   std::vector<ShardCut> of_served;
   for (const ShardCut& cut : cuts) {
-    std::vector<const ShardInfo*> touched;
-    for (const ShardInfo& info : table) {
-      if (overlap(info, cut)) touched.push_back(&info);
-    }
-    if (covered(table, cut, served)) {
+    const std::span<const ShardInfo> touched = touching(table, cut);
+    if (covered(touched, cut, served)) {
       FLUX_TRY(ShardInfo info, cut_served(touched, own, cut, config.num));
       out.push_back(std::move(info));
       of_served.push_back(cut);
       continue;
     }
-    const bool some_served =
-        std::any_of(touched.begin(), touched.end(), [](const auto* info) { return info->served(); });
+    const bool some_served = std::any_of(touched.begin(), touched.end(), served);
     if (some_served || cut.kind == Kind::kGive) {
       return refused(fmt::format("not all of shard {} is served here", cut.shard));
     }
@@ -131,13 +135,15 @@ Result<std::vector<ShardInfo>> cut_table(std::span<const ShardInfo> table, Group
     FLUX_TRY(ShardInfo info, cut_new(touched, own, cut, config.num));
     out.push_back(std::move(info));
   }
+  const auto any = [](const ShardCut&) { return true; };
+  std::vector<ShardInfo> left;
   for (const ShardInfo& info : table) {
-    if (info.served() && !covered(of_served, info, [](const ShardCut&) { return true; })) {
+    if (info.served() && !covered(touching(std::span<const ShardCut>(of_served), info), info, any)) {
       return refused(fmt::format("configuration {} says nothing of what shard {} serves", config.num, info.shard));
     }
-    const bool replaced = std::any_of(out.begin(), out.end(), [&](const ShardInfo& now) { return overlap(now, info); });
-    if (!replaced) out.push_back(info);
+    if (touching(std::span<const ShardInfo>(out), info).empty()) left.push_back(info);
   }
+  out.insert(out.end(), left.begin(), left.end());
   std::vector<ShardId> ids;
   for (const ShardInfo& info : out) ids.push_back(info.shard);
   std::sort(ids.begin(), ids.end());

@@ -236,13 +236,18 @@ void Shards::replace(Draft& draft, ConfigNum num, std::vector<ShardInfo> table) 
   Encoder(value).u64(num.value());
   draft.put_raw(Family::kMeta, kConfigKey, value);
   std::sort(table.begin(), table.end(), [](const ShardInfo& a, const ShardInfo& b) { return a.start < b.start; });
-  std::vector<ShardInfo> old = std::exchange(table_, std::move(table));
-  for (ShardInfo& before : old) {
-    const ShardInfo* const now = find(before.shard);
-    if (before.feed && (now == nullptr || !now->feed)) forget_feed(draft, before);
-    if (now == nullptr) draft.erase_raw(Family::kMeta, shard_key(before.shard));
+  std::map<ShardId, ShardInfo> old;
+  for (ShardInfo& before : table_) old.emplace(before.shard, std::move(before));
+  table_ = std::move(table);
+  for (const ShardInfo& now : table_) {
+    auto before = old.extract(now.shard);
+    if (!before.empty() && before.mapped().feed && !now.feed) forget_feed(draft, before.mapped());
+    if (before.empty() || before.mapped() != now) write(draft, now);
   }
-  for (const ShardInfo& info : table_) write(draft, info);
+  for (auto& [shard, gone] : old) {
+    if (gone.feed) forget_feed(draft, gone);
+    draft.erase_raw(Family::kMeta, shard_key(shard));
+  }
 }
 
 void Shards::begin_feed(Draft& draft, ShardId shard, uint64_t plan, uint32_t step, Version epoch) {

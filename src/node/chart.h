@@ -24,6 +24,16 @@ struct Chart {
   std::set<NodeId> silent;            // whoever leads the controller has not heard them for a while
   std::vector<ctrl::Action> actions;  // what should be done now, by whoever leads the groups they concern
 
+  // The open steps of active plans.
+  template <typename Visit>
+  void for_each_open_step(Visit visit) const {
+    for (const auto& [id, plan] : plans) {
+      if (!plan.active()) continue;
+      for (const ctrl::Step& step : plan.steps) {
+        if (ctrl::State::is_open(plan, step)) visit(plan, step);
+      }
+    }
+  }
   // The step of an active plan that meets the condition, and its plan; nulls if there is none.
   struct Found {
     const ctrl::Plan* plan = nullptr;

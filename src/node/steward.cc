@@ -116,12 +116,16 @@ kv::ApplyConfig Steward::next_configuration(ConfigNum num) const {
   const Chart& chart = *worker_.chart();
   const GroupId self = group_.id();
   kv::ApplyConfig next{.num = num, .cuts = {}};
-  const auto handed_over = [&](ShardId shard, GroupId ctrl::MoveShard::* side) -> const ctrl::MoveShard* {
-    const Chart::Found found = chart.open_step([&](const ctrl::Step& step) {
-      const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
-      return move != nullptr && move->shard == shard && move->*side == self && step.phase == ctrl::StepPhase::kSettling;
-    });
-    return found.step == nullptr ? nullptr : &std::get<ctrl::MoveShard>(found.step->task);
+  // What is being handed over to this group, and by it.
+  std::map<ShardId, const ctrl::MoveShard*> moves;
+  chart.for_each_open_step([&](const ctrl::Plan&, const ctrl::Step& step) {
+    const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
+    const bool ours = move != nullptr && (move->from == self || move->to == self);
+    if (ours && step.phase == ctrl::StepPhase::kSettling) moves.emplace(move->shard, move);
+  });
+  const auto handed_over = [&](ShardId shard, GroupId ctrl::MoveShard::* side) {
+    const auto found = moves.find(shard);
+    return found != moves.end() && found->second->*side == self ? found->second : nullptr;
   };
   std::set<ShardId> owned;
   for (const auto& [id, keyspace] : chart.config->keyspaces) {
