@@ -91,7 +91,7 @@ Status NodeProcess::open(const ProcessOptions& options, std::function<void(const
   } else {
     log_executor_ = std::make_unique<env::ThreadExecutor>("flux-log");
   }
-  background_ = std::make_unique<env::ThreadExecutor>("flux-background");
+  background_ = std::make_unique<env::ThreadExecutor>("flux-background", env::ThreadExecutor::Priority::kLow);
   std::optional<node::JoinTicket> ticket;
   if (!options.join.empty()) {
     FLUX_TRY(const bool known, node::has_identity(fs_, options.node.data_dir));

@@ -1,10 +1,16 @@
 #include "env/posix/thread_executor.h"
 
 #include <pthread.h>
+#include <sys/resource.h>
 
 namespace flux::env {
+namespace {
 
-ThreadExecutor::ThreadExecutor(const char* name) : thread_([this] { run(); }) {
+constexpr int kLowNice = 10;
+
+}  // namespace
+
+ThreadExecutor::ThreadExecutor(const char* name, Priority priority) : thread_([this, priority] { run(priority); }) {
   pthread_setname_np(thread_.native_handle(), name);
 }
 
@@ -25,7 +31,9 @@ void ThreadExecutor::submit(Loop& reply_to, Task write, Task sync, Task done) {
   ready_.notify_one();
 }
 
-void ThreadExecutor::run() {
+void ThreadExecutor::run(Priority priority) {
+  // Of this thread alone, on Linux; where it is not allowed nothing is lost.
+  if (priority == Priority::kLow) setpriority(PRIO_PROCESS, 0, kLowNice);
   std::unique_lock lock(mutex_);
   while (true) {
     ready_.wait(lock, [this] { return stopping_ || !jobs_.empty(); });

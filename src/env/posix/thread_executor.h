@@ -2,6 +2,7 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <mutex>
 #include <thread>
@@ -13,7 +14,9 @@ namespace flux::env {
 // Runs submissions on one thread, in order. Destruction finishes what was submitted.
 class ThreadExecutor final : public Executor {
  public:
-  explicit ThreadExecutor(const char* name);
+  // kLow: for long work that nobody waits for, which must not keep loops from the processors.
+  enum class Priority : uint8_t { kNormal, kLow };
+  explicit ThreadExecutor(const char* name, Priority priority = Priority::kNormal);
   ~ThreadExecutor() override;
 
   void submit(Loop& reply_to, Task write, Task sync, Task done) override;
@@ -25,7 +28,7 @@ class ThreadExecutor final : public Executor {
     Task sync;
     Task done;
   };
-  void run();
+  void run(Priority priority);
 
   std::mutex mutex_;
   std::condition_variable ready_;
