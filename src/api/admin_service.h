@@ -3,6 +3,7 @@
 
 #include <absl/functional/any_invocable.h>
 
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -63,6 +64,7 @@ struct NodeStatus {
   uint64_t uptime_seconds = 0;
   uint64_t process_id = 0;
   bool draining = false;
+  std::map<std::string, uint64_t> keyspaces;  // keys that this node's replicas hold of each
 };
 
 using StatusDone = absl::AnyInvocable<void(NodeStatus)>;

@@ -123,18 +123,20 @@ TEST(Controller, M03_a_group_that_has_something_to_settle_gets_no_next_change) {
   const Outcome handed = controller.ok(HandOver{.plan = plan});
   EXPECT_EQ(handed.config, before + 1);
   EXPECT_EQ(controller.config().place(shard.id).shard->group, GroupId(2));
+  // Of a shard of the group that no plan is at work on.
   const auto split_elsewhere = [&](GroupId group) {
-    const Shard& other = first_shard_of(controller, group);
-    const auto [keyspace, found] = controller.config().place(other.id);
-    const std::string_view end = keyspace->end_of(static_cast<size_t>(found - keyspace->shards.data()));
+    const Keyspace& keyspace = *controller.config().keyspace("default");
+    size_t at = keyspace.shards.size() - 2;
+    while (keyspace.shards[at].group != group || keyspace.shards[at].id == shard.id) --at;
+    const std::string_view end = keyspace.end_of(at);
     const auto slot = static_cast<uint16_t>((static_cast<uint8_t>(end[0]) << 8 | static_cast<uint8_t>(end[1])) - 1);
-    return Split{.shard = other.id, .at = api::slot_start(slot)};
+    return Split{.shard = keyspace.shards[at].id, .at = api::slot_start(slot)};
   };
   for (const uint64_t group : {1U, 2U}) {
     EXPECT_EQ(controller.refused(split_elsewhere(GroupId(group))), ErrorCode::kUnavailable);
   }
   EXPECT_EQ(controller.refused(hash_keyspace("other", 4)), ErrorCode::kUnavailable);
-  EXPECT_EQ(controller.refused(DropKeyspace{"default"}), ErrorCode::kUnavailable);
+  EXPECT_EQ(controller.refused(DropKeyspace{"default"}), ErrorCode::kPrecondition);  // a plan is at work on it
   const PlanId other = controller.ok(Move{.shard = first_shard_of(controller, GroupId(1)).id, .to = GroupId(3)}).plan;
   controller.ok(ReportProgress{.plan = other, .phase = StepPhase::kReady});
   EXPECT_EQ(controller.refused(HandOver{.plan = other}), ErrorCode::kUnavailable);  // the giving group is not settled

@@ -58,20 +58,26 @@ std::vector<std::pair<std::string, std::string>> StateMachine::served_parts(std:
   return parts;
 }
 
-Result<uint64_t> StateMachine::count_served(api::KeyspaceRef keyspace) const {
-  uint64_t count = engine_.count();
-  if (keyspace.is_default()) {
-    auto others = engine_.iterate(Family::kMeta, kCountPrefix, api::after_prefix(kCountPrefix));
-    for (; others->valid(); others->next()) {
-      FLUX_TRY(const uint64_t other, read_count(others->value()));
-      count -= std::min(count, other);
-    }
-    FLUX_RETURN_IF_ERROR(others->status());
-  } else {
-    engine::PinnedValue value;
-    FLUX_TRY(const bool some, engine_.get(Family::kMeta, count_key(keyspace.id), value));
-    FLUX_TRY(count, some ? read_count(value.view()) : Result<uint64_t>(0));
+Result<std::map<KeyspaceId, uint64_t>> StateMachine::counts() const {
+  std::map<KeyspaceId, uint64_t> counts;
+  uint64_t left = engine_.count();
+  auto it = engine_.iterate(Family::kMeta, kCountPrefix, api::after_prefix(kCountPrefix));
+  for (; it->valid(); it->next()) {
+    const std::string_view id = it->key().substr(kCountPrefix.size());
+    if (id.size() != sizeof(uint64_t)) return Status(ErrorCode::kCorruption, "a count of keys has a malformed name");
+    FLUX_TRY(const uint64_t count, read_count(it->value()));
+    counts.emplace(KeyspaceId(read_u64_ordered(id)), count);
+    left -= std::min(left, count);
   }
+  FLUX_RETURN_IF_ERROR(it->status());
+  counts.emplace(api::kDefaultKeyspaceId, left);
+  return counts;
+}
+
+Result<uint64_t> StateMachine::count_served(api::KeyspaceRef keyspace) const {
+  FLUX_TRY(const auto all, counts());
+  const auto found = all.find(keyspace.id);
+  uint64_t count = found != all.end() ? found->second : 0;
   // What is here and is not served.
   for (const ShardInfo& shard : shards_.all()) {
     if (shard.served() || api::keyspace_at(shard.start) != keyspace) continue;

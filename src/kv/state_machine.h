@@ -7,6 +7,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -110,6 +111,9 @@ class StateMachine {
   Result<std::vector<Overdue>> due(WallMillis wall, size_t keys_max);
 
   uint64_t key_count() const { return draft_.count(); }
+  // How many keys there are of each keyspace, of the default one also where it has none; whether served or not.
+  // REQUIRES: !has_uncommitted().
+  Result<std::map<KeyspaceId, uint64_t>> counts() const;
   size_t session_count() const { return sessions_.size(); }
   engine::Engine& engine() { return engine_; }
 

@@ -129,11 +129,24 @@ class LoopAdminService final : public api::AdminService {
     env::Loop& target = next < node_.workers() ? node_.worker(next).loop() : loop_;
     auto visit = [this, next, status, done = std::move(done)]() mutable {
       if (next == node_.workers()) return done(std::move(*status));
-      for (const auto& [id, group] : node_.worker(next).groups()) status->groups.push_back(group->status());
+      for (const auto& [id, group] : node_.worker(next).groups()) {
+        status->groups.push_back(group->status());
+        if (id != kControlGroup) add_counts(*group, *status);
+      }
       gather(next + 1, std::move(status), std::move(done));
     };
     if (node_.workers() == 1) return visit();
     target.post(std::move(visit));
+  }
+
+  void add_counts(const Group& group, api::NodeStatus& status) const {
+    const Result<std::map<KeyspaceId, uint64_t>> counts = group.state_machine().counts();
+    if (!counts.ok()) return;
+    for (const auto& [id, count] : *counts) {
+      // One that was dropped is being erased.
+      const ctrl::Keyspace* const keyspace = worker_.chart()->config->keyspace(id);
+      if (keyspace != nullptr) status.keyspaces[keyspace->name] += count;
+    }
   }
 
   void on_control_loop(env::Task task) {

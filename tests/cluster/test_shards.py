@@ -289,6 +289,8 @@ def test_keys_in_order_are_scanned_while_their_shards_move():
         assert keyspace(ports[1], "ordered").dbsize() == len(expected) + sum(len(w.newest) for w in writers)
         values = cluster.ctl("scan", "-k", "ordered", "k0000", "--values").splitlines()
         assert values == [f"k{i:05}\tk{i:05}" for i in range(10)], values
+        known = redis.Redis(port=ports[1]).info("keyspace")
+        assert known["fluxkv_keyspace_ordered"]["keys"] > len(expected) and known["db7"]["keys"] == 1, known
         cluster.ctl("keyspace", "drop", "7", "--yes")
         wait_for("the end of the keyspace", lambda: refused(ports[1], "SELECT", "7"))
         try:

@@ -131,9 +131,12 @@ std::string info_section(std::string_view section, SessionContext& context, cons
     line("fluxkv_groups", status.groups.size());
   } else if (section == "keyspace") {
     out += "# Keyspace\r\n";
-    uint64_t keys = 0;
-    for (const api::GroupStatus& each : status.groups) keys += each.keys;
-    if (keys != 0) line("db0", fmt::format("keys={},expires=0,avg_ttl=0", keys));
+    for (const auto& [name, keys] : status.keyspaces) {
+      if (keys == 0) continue;
+      const bool numbered = parse_integer(name).has_value();
+      line(name == api::kDefaultKeyspaceName ? "db0" : (numbered ? "db" : "fluxkv_keyspace_") + name,
+           fmt::format("keys={},expires=0,avg_ttl=0", keys));
+    }
   }
   return out;
 }
