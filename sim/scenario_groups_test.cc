@@ -47,6 +47,68 @@ TEST(ScenarioShards, M20_join_leave_storm) {
   clients.check();
 }
 
+// Two administrators who know nothing of each other ask for everything at once, through different nodes: shards of
+// eight groups are moved, cut and put together, groups come and go, plans are cancelled. What is refused is refused for
+// good, clients see no error, and in the end all is where the configuration says.
+TEST(ScenarioShards, two_admins_change_many_groups_at_once) {
+  Nodes nodes(131, 5, with(8, 3, 32));
+  balance(nodes, "off");
+  Clients clients(nodes);
+  Rng& rng = nodes.world().rng();
+  const auto some_request = [&](size_t through) -> api::ClusterRequest {
+    const node::ChartPtr chart = nodes.chart(through);
+    const std::vector<ctrl::Shard>& all = chart->config->keyspace(api::kDefaultKeyspaceName)->shards;
+    const size_t at = rng.below(all.size());
+    const GroupId group(rng.between(1, chart->config->groups.size()));
+    switch (rng.below(12)) {
+      case 0:
+        return api::AddGroup{.replicas = 3};
+      case 1:
+        return api::RemoveGroup{.group = group};
+      case 2: {
+        const std::string cut = api::slot_start(static_cast<uint16_t>(rng.between(1, api::kSlotCount - 1)));
+        return api::SplitShard{.shard = chart->config->keyspace(api::kDefaultKeyspaceName)->lookup(cut).id, .at = cut};
+      }
+      case 3:
+        return api::MergeShards{.left = all[at].id, .right = all[(at + 1) % all.size()].id};
+      case 4:
+        return api::Rebalance{};
+      case 5:
+        return api::ControlPlan{.plan = rng.between(1, 1 + chart->plans.size()), .verb = "cancel"};
+      default:
+        return api::MoveShard{.shard = all[at].id, .to = group};
+    }
+  };
+  struct Admin {
+    size_t through;
+    Pending<api::ClusterReply> asked;
+    std::map<ErrorCode, int> answers;
+  };
+  Admin admins[] = {{.through = 0, .asked = {}, .answers = {}}, {.through = 3, .asked = {}, .answers = {}}};
+  const MonoTime end = nodes.world().now() + Millis(30'000);
+  while (nodes.world().now() < end) {
+    for (Admin& admin : admins) {
+      if (admin.asked != nullptr && !admin.asked->has_value()) continue;
+      if (admin.asked != nullptr) ++admin.answers[(*admin.asked)->status.code()];
+      admin.asked = nodes.begin_change(admin.through, some_request(admin.through));
+    }
+    clients.run(Millis(static_cast<int64_t>(rng.between(1, 200))));
+  }
+  clients.until([&] { return admins[0].asked->has_value() && admins[1].asked->has_value(); });
+  for (const Admin& admin : admins) {
+    EXPECT_GE(admin.answers.at(ErrorCode::kOk), 25);
+    EXPECT_GE(admin.answers.at(ErrorCode::kPrecondition), 10) << "they are in each other's way";
+    EXPECT_FALSE(admin.answers.contains(ErrorCode::kOutcomeUnknown));
+  }
+  for (const auto& [id, plan] : nodes.chart(0)->plans) {
+    if (plan.active()) nodes.change(0, api::ControlPlan{.plan = id.value(), .verb = "cancel"});
+  }
+  clients.until([&] { return is_quiet(nodes); });
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  EXPECT_GT(clients.answered(), 3'000u);
+  clients.check();
+}
+
 // The last group cannot leave, and says so; after another has come it can, and all is in the other.
 TEST(ScenarioShards, M21_leave_last_group) {
   Nodes nodes(109, 3, with(1, 3, 4));
