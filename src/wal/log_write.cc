@@ -44,6 +44,11 @@ Status Log::write() {
 
 // Cuts the records into batches: one, unless they do not fit a segment.
 std::vector<Log::PlannedBatch> Log::plan(const std::string& records) const {
+  const PlannedBatch whole{.begin = 0, .end = records.size(), .new_segment = false};
+  const uint64_t segment_left = active_->bytes - offset_;
+  const uint64_t whole_bytes = page_round_up(kBatchHeaderBytes + records.size());
+  if (offset_ != kPageBytes && whole_bytes <= segment_left) return {whole};
+
   // How many groups a checkpoint may come to hold on the way.
   size_t groups = placed_.size();
   for (size_t at = 0; at < records.size();) {
@@ -58,10 +63,7 @@ std::vector<Log::PlannedBatch> Log::plan(const std::string& records) const {
     return start + page_round_up(kBatchHeaderBytes + bytes) <= options_.segment_bytes;
   };
 
-  const uint64_t segment_left = active_->bytes - offset_;
-  const uint64_t first_batch =
-      page_round_up(kBatchHeaderBytes + records.size()) + (offset_ == kPageBytes ? checkpoint : 0);
-  if (first_batch <= segment_left) return {{.begin = 0, .end = records.size(), .new_segment = false}};
+  if (offset_ == kPageBytes && whole_bytes + checkpoint <= segment_left) return {whole};
 
   std::vector<PlannedBatch> batches;
   for (size_t begin = 0; begin < records.size();) {
