@@ -70,13 +70,15 @@ Status StateMachine::apply_requests(const Entry& entry, std::vector<api::WriteRe
     const auto requests = std::span(window_).first(count);
     prefetch(requests);
     for (const DecodedRequest& request : requests) {
+      // An engine that is all memory takes each request before the next, the last one with the commit: reading through
+      // a growing batch costs more.
+      if (uncommitted_ && engine_.small_writes_are_cheap()) FLUX_RETURN_IF_ERROR(write_draft());
+      uncommitted_ = true;
       last_version_ = next_version(last_version_, reader.stamp());
       api::WriteReply reply;
       reply.position = {.group = group_, .index = entry.index, .version = last_version_};
       FLUX_RETURN_IF_ERROR(run(request, last_version_, reply));
       if (replies != nullptr) replies->push_back(std::move(reply));
-      // An engine that is all memory takes each request as it comes: reading through a growing batch costs more.
-      if (engine_.small_writes_are_cheap()) FLUX_RETURN_IF_ERROR(write_draft());
     }
   }
   return {};
