@@ -11,13 +11,20 @@ namespace {
 
 using Connection = std::shared_ptr<net::PeerConnection>;
 
-// Answers a call from whichever loop the answer is made on.
+// Answers a call from whichever loop the answer is made on: at once where that is `made_on`, and the connection's too.
 class Answer {
  public:
-  Answer(const Connection& connection, uint64_t request_id)
-      : connection_(connection), loop_(&connection->loop()), request_id_(request_id) {}
+  Answer(const Connection& connection, uint64_t request_id, const env::Loop* made_on = nullptr)
+      : connection_(connection),
+        loop_(&connection->loop()),
+        is_made_there_(made_on == loop_),
+        request_id_(request_id) {}
 
   void operator()(std::string body) const {
+    if (is_made_there_) {
+      if (const Connection alive = connection_.lock()) alive->reply(request_id_, body);
+      return;
+    }
     loop_->post([connection = connection_, id = request_id_, body = std::move(body)] {
       if (const Connection alive = connection.lock()) alive->reply(id, body);
     });
@@ -31,6 +38,7 @@ class Answer {
  private:
   std::weak_ptr<net::PeerConnection> connection_;
   env::Loop* loop_;
+  bool is_made_there_;
   uint64_t request_id_;
 };
 
@@ -137,7 +145,7 @@ Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage&
   const auto group_id = decoder.id<GroupId>();
   std::string request(decoder.raw(decoder.remaining()));
   FLUX_TRY(const bool erases_only, kv::check_request(request));
-  const Answer answer(connection, message.request_id);
+  const Answer answer(connection, message.request_id, &owner(group_id).loop());
   on_owner(group_id, connection->loop(),
            [this, group_id, answer, erases_only, origin, request = std::move(request)]() mutable {
              const auto done = [answer](const api::WriteReply& reply) {
@@ -155,7 +163,7 @@ Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage&
 Status NodeImpl::on_routed_read(const Connection& connection, const net::FrameMessage& message) {
   Decoder decoder(message.body);
   const auto group_id = decoder.id<GroupId>();
-  const Answer answer(connection, message.request_id);
+  const Answer answer(connection, message.request_id, &owner(group_id).loop());
   auto done = [answer](const api::ReadReply& reply) {
     std::string body;
     if (Status status = OwnedReadReply::encode(reply, body); !status.ok()) {
