@@ -106,15 +106,16 @@ class Group final : public raft::LogReader {
   void send_after_persist(wal::Ticket durable);
   void apply();
   void answer();
-  // Whether something that was appended is not known to be durable yet.
-  bool waits_for_disk() const { return !under_way_.empty(); }
+  // Whether something that was appended is not known to be durable yet; and whether some of it is by now.
+  bool waits_for_disk() const { return halted_.ok() && !under_way_.empty(); }
+  bool is_durable(wal::Ticket durable) const { return under_way_.empty() || under_way_.front().ticket <= durable; }
   // Whether another round would have something to do at once.
   bool more_to_do() const;
 
   // --- State ---------------------------------------------------------------------------------------------------------
   GroupId id() const { return id_; }
   const raft::Core& core() const { return *core_; }
-  void allow_idling(bool allowed) { core_->allow_idling(allowed); }
+  void be_frugal(bool frugal) { core_->be_frugal(frugal); }
   kv::StateMachine& state_machine() { return state_machine_; }
   const kv::StateMachine& state_machine() const { return state_machine_; }
   engine::Engine& engine() { return *engine_; }
@@ -155,8 +156,9 @@ class Group final : public raft::LogReader {
 
   Result<std::vector<Entry>> read(Index first, Index last, size_t bytes_max) override;
 
-  // The worker's: whether the group is on its list, and when its timer runs.
+  // The worker's: whether the group is on its lists, and when its timer runs.
   bool awake = false;
+  bool in_disk_queue = false;
   env::TimerId timer;
   MonoTime timer_at = MonoTime::infinite();
 

@@ -307,15 +307,16 @@ void Worker::refresh_addresses() {
 void Worker::on_tick() {
   const MonoTime now = loop_.now();
   const bool many = groups_.size() > shared_.options.idle_groups_min;
+  if (std::exchange(is_crowded_, many) != many) {
+    // By the controller's heartbeats it is known who is silent.
+    for (auto& [id, group] : groups_) group->be_frugal(many && id != kControlGroup);
+  }
   ++ticks_;
   // Of many groups each is looked at less often: what waits is told so a little later, and nothing else depends on it.
   const uint64_t parts = many ? 4 : 1;
   uint64_t turn = ticks_;
   for (auto& [id, group] : groups_) {
-    if (++turn % parts != 0) continue;
-    if (group->has_waiting_requests()) group->expire_requests(now);
-    // By the controller's heartbeats it is known who is silent.
-    group->allow_idling(many && id != kControlGroup);
+    if (++turn % parts == 0 && group->has_waiting_requests()) group->expire_requests(now);
   }
   refresh_addresses();
   if (ticks_ % 4 == 0) {

@@ -163,13 +163,15 @@ class Worker final : public GroupHost {
   std::map<NodeId, Links> links_;
   uint64_t directory_generation_ = 0;
 
-  std::vector<Group*> awake_;    // touched since the last round
-  std::vector<Group*> round_;    // in this round
+  std::vector<Group*> awake_;  // touched since the last round
+  std::vector<Group*> round_;  // in this round
+  std::vector<Group*> waiting_for_disk_;
   bool turn_requested_ = false;  // a turn was asked for although nothing may arrive
   std::string scratch_;
   std::set<GroupId> snapshotting_;  // groups whose snapshot or flush is under way
   env::TimerId tick_timer_;
   uint64_t ticks_ = 0;
+  bool is_crowded_ = false;                                     // so many groups that they save messages
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // shared with callbacks that may come later
 };
 

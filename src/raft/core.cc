@@ -31,7 +31,7 @@ Core::Core(Options options, Restore restore, LogReader& reader, Rng rng, MonoTim
       vote_(restore.hard_state.vote),
       handed_hard_state_(restore.hard_state),
       durable_hard_state_(restore.hard_state),
-      log_(restore, reader, options.tail_bytes_max),
+      log_(restore, reader),
       commit_(restore.applied),
       handed_(restore.applied),
       applied_(restore.applied),
@@ -128,7 +128,7 @@ Update Core::take_update() {
   }
   const RoleChange role{.role = role_, .term = term_, .leader = leader_};
   if (role != reported_role_) update.role_change = reported_role_ = role;
-  log_.trim(handed_);
+  log_.trim(handed_, frugal_ ? options_.tail_bytes_max_frugal : options_.tail_bytes_max);
   return update;
 }
 

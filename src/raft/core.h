@@ -125,9 +125,10 @@ class Core {
   NodeId transfer_target() const { return transfer_ ? transfer_->target : kNobody; }
   // As leader, all peers but itself, ascending; empty otherwise.
   std::vector<PeerStatus> peers(MonoTime now) const;
-  // Whether a leader with nothing to do may speak rarely (Options::idle_heartbeat_interval); from its next heartbeat
-  // on. Not before this is called.
-  void allow_idling(bool allowed) { idle_allowed_ = allowed; }
+  // Whether to say less, for the sake of many other groups on the node: what is committed is told with the next append
+  // or heartbeat rather than in a message of its own, appends stand for heartbeats, and a leader with nothing to do
+  // speaks rarely (Options::idle_heartbeat_interval). Not before this is called.
+  void be_frugal(bool frugal) { frugal_ = frugal; }
   bool idles() const { return idle_; }
   // As leader: OK if `learner` has so much of the log, and was heard so lately, that it may be promoted.
   Status ready_to_promote(NodeId learner, MonoTime now) const;
@@ -199,6 +200,7 @@ class Core {
   Micros patience_asked() const;
   bool is_heard(const Progress& peer, MonoTime now) const;
   MonoTime next_heartbeat() const;
+  bool appends_say_it() const;
 
   // on_<message>.cc: one handler each.
   void on_message(const Message& message, Append& append);
@@ -218,6 +220,8 @@ class Core {
   EntryId append_own(EntryType type, SharedBytes data);
   void flush();
   void flush_peer(NodeId to, Progress& peer);
+  bool has_words_for(const Progress& peer) const;
+  bool lacks_commit(const Progress& peer) const;
   bool send_append(NodeId to, Progress& peer);
   void request_snapshot(NodeId to, Progress& peer);
   void broadcast_heartbeat();
@@ -308,7 +312,7 @@ class Core {
   std::map<NodeId, Progress> progress_;  // Invariant: exactly the members but for ourselves.
   Index term_start_;                     // our no-op. Invariant: nothing older is committed by counting.
   MonoTime heartbeat_due_;
-  bool idle_allowed_ = false;
+  bool frugal_ = false;
   bool idle_ = false;         // speaks rarely
   MonoTime active_at_;        // the last time there was something to do
   MonoTime awake_since_;      // silence from before counts no more: it was asked for

@@ -21,7 +21,7 @@ void Core::wake() {
 
 // Whether everybody has everything, and nothing is asked.
 bool Core::may_idle() const {
-  if (!idle_allowed_ || options_.idle_heartbeat_interval == Micros(0)) return false;
+  if (!frugal_ || options_.idle_heartbeat_interval == Micros(0)) return false;
   if (now_ < active_at_ + options_.idle_after || transfer_ || membership().joint()) return false;
   if (commit_ != log_.last().index || !reads_waiting_.empty() || !reads_confirming_.empty()) return false;
   return std::all_of(progress_.begin(), progress_.end(), [&](const auto& each) {
@@ -37,11 +37,21 @@ bool Core::is_heard(const Progress& peer, MonoTime now) const {
   return peer.answered && now - std::max(peer.heard, awake_since_) < options_.election_timeout_max + patience_asked();
 }
 
-// Idle groups of one node speak in the same turns, and so in the same frames.
+// In step with the other groups of the node, so that what they say goes out in the same turns and frames.
 MonoTime Core::next_heartbeat() const {
-  if (!idle_) return now_ + options_.heartbeat_interval;
-  const Micros interval = options_.idle_heartbeat_interval;
-  return MonoTime((now_.since_start() / interval + 1) * interval);
+  const Micros interval = idle_ ? options_.idle_heartbeat_interval : options_.heartbeat_interval;
+  const Micros step = idle_ ? interval : std::max(interval / 4, Micros(1));
+  return MonoTime((now_.since_start() + interval) / step * step);
+}
+
+// Whether the appends that are about to leave do for a heartbeat: all get one, and nobody owes an answer to an earlier
+// one. An answer to an append waits for a disk; who has to wait for it is asked something that needs none, so that a
+// slow disk does not look like silence.
+bool Core::appends_say_it() const {
+  return !progress_.empty() && std::all_of(progress_.begin(), progress_.end(), [&](const auto& each) {
+    const Progress& peer = each.second;
+    return peer.state == ProgressState::kReplicate && peer.match + 1 == peer.next && peer.next <= log_.last().index;
+  });
 }
 
 }  // namespace flux::raft

@@ -158,13 +158,67 @@ TEST_F(Idle, leases_are_found_out_of_date_and_renewed) {
 
 TEST_F(Idle, only_those_who_may_do) {
   fall_idle();
-  cluster.at(1).core().allow_idling(false);
+  cluster.at(1).core().be_frugal(false);
   cluster.run(Millis(1'000));
   EXPECT_FALSE(cluster.core(1).idles());
   heartbeats = 0;
   cluster.run(Millis(1'000));
   EXPECT_GE(heartbeats, 2u * 18);
   EXPECT_EQ(changes(), 0u);
+}
+
+// --- Among many other groups less is said, whether there is something to do or not ---
+
+TEST_F(Idle, appends_do_for_heartbeats) {
+  fall_idle();
+  cluster.propose(1, "b");
+  cluster.run(Millis(100));
+  heartbeats = 0;
+  for (int i = 0; i < 50; ++i) {
+    cluster.propose(1, "c");
+    cluster.run(Millis(30));
+  }
+  EXPECT_EQ(heartbeats, 0u);
+  EXPECT_EQ(changes(), 0u);
+}
+
+TEST_F(Idle, a_slow_disk_is_no_silence) {
+  fall_idle();
+  cluster.at(2).auto_persist = false;
+  cluster.at(3).auto_persist = false;
+  for (int i = 0; i < 50; ++i) {
+    cluster.propose(1, "b");
+    cluster.run(Millis(60));
+  }
+  EXPECT_GE(heartbeats, 2u * 25) << "whose answers wait for no disk";
+  EXPECT_EQ(cluster.leader(), 1u);
+  EXPECT_EQ(changes(), 0u);
+}
+
+TEST_F(Idle, what_is_committed_is_told_with_the_next_words) {
+  fall_idle();
+  cluster.propose(1, "b");
+  cluster.stabilize();
+  const Index last = cluster.core(1).last_index();
+  EXPECT_EQ(cluster.core(1).applied_index(), last);
+  EXPECT_EQ(cluster.core(2).applied_index(), last - 1);
+  cluster.run(Millis(100));
+  EXPECT_EQ(cluster.core(2).applied_index(), last);
+}
+
+TEST_F(Idle, a_follower_that_reads_is_told_at_once) {
+  fall_idle();
+  cluster.at(2).auto_persist = false;
+  cluster.propose(1, "b");
+  cluster.stabilize();
+  const uint64_t read = cluster.read(2);
+  cluster.stabilize();
+  EXPECT_TRUE(cluster.reads.at(read).status.ok());
+  EXPECT_LT(cluster.core(2).applied_index(), cluster.reads.at(read).index);
+  cluster.at(2).auto_persist = true;
+  while (cluster.at(2).persist_one(cluster.local_now(2))) continue;
+  cluster.stabilize();
+  EXPECT_EQ(cluster.core(2).applied_index(), cluster.reads.at(read).index);
 }
 
 }  // namespace

@@ -6,9 +6,8 @@
 
 namespace flux::raft {
 
-Log::Log(const Restore& restore, LogReader& reader, size_t tail_bytes_max)
+Log::Log(const Restore& restore, LogReader& reader)
     : reader_(reader),
-      tail_bytes_max_(tail_bytes_max),
       base_(restore.base.last),
       runs_(restore.runs),
       last_index_(restore.last),
@@ -156,9 +155,9 @@ size_t Log::charge(Index first, Index last) const {
   return bytes;
 }
 
-void Log::trim(Index keep_after) {
+void Log::trim(Index keep_after, size_t bytes_max) {
   const Index droppable = std::min(keep_after, persisted_);
-  while (tail_bytes_ > tail_bytes_max_ && !tail_.empty() && tail_.front().index <= droppable) {
+  while (tail_bytes_ > bytes_max && !tail_.empty() && tail_.front().index <= droppable) {
     tail_bytes_ -= charge(tail_.front());
     tail_.pop_front();
     ++tail_first_;

@@ -28,7 +28,7 @@ class LogReader {
 // Part of one core; not thread-safe.
 class Log {
  public:
-  Log(const Restore& restore, LogReader& reader, size_t tail_bytes_max);
+  Log(const Restore& restore, LogReader& reader);
 
   EntryId base() const { return base_; }
   EntryId last() const;
@@ -61,8 +61,8 @@ class Log {
   Result<std::vector<Entry>> read(Index first, Index last, size_t bytes_max) const;
   // Payload of the entries in memory from `first` to `last`, with a fixed charge for each.
   size_t charge(Index first, Index last) const;
-  // Forgets bodies beyond the bound, oldest first, but none after `keep_after` and none that is not durable.
-  void trim(Index keep_after);
+  // Forgets bodies beyond `bytes_max`, oldest first, but none after `keep_after` and none that is not durable.
+  void trim(Index keep_after, size_t bytes_max);
   Index tail_first() const { return tail_first_; }
 
   static size_t charge(const Entry& entry) { return entry.data.size() + kEntryOverhead; }
@@ -78,7 +78,6 @@ class Log {
   Result<std::vector<Entry>> read_disk(Index first, Index last, size_t bytes_max) const;
 
   LogReader& reader_;
-  size_t tail_bytes_max_;
   EntryId base_;
   std::vector<TermRun> runs_;  // of the entries after base_; index and term strictly ascending
   Index last_index_;

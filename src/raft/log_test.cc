@@ -40,7 +40,8 @@ TEST(Log, agrees_with_a_vector) {
     Rng rng(seed);
     Model model;
     Restore restore;
-    Log log(restore, model, rng.below(500));
+    Log log(restore, model);
+    const size_t tail_bytes_max = rng.below(500);
     std::deque<std::pair<uint64_t, std::vector<Entry>>> writes;
     uint64_t number = 0;
     uint64_t term = 1;
@@ -69,7 +70,7 @@ TEST(Log, agrees_with_a_vector) {
         base = rng.between(base + 1, log.persisted().value());
         log.compact({Index(base), model.memory[base - 1].term});
       } else {
-        log.trim(log.persisted());
+        log.trim(log.persisted(), tail_bytes_max);
       }
 
       const uint64_t last = model.memory.size();
@@ -115,7 +116,7 @@ TEST(Log, what_the_disk_returns_is_checked) {
   Restore restore;
   restore.last = Index(5);
   restore.runs = {{Term(1), Index(1)}};
-  const Log log(restore, liar, 0);
+  const Log log(restore, liar);
   for (liar.mode = 0; liar.mode < 3; ++liar.mode) {
     EXPECT_EQ(log.read(Index(2), Index(4), 100).status().code(), ErrorCode::kCorruption) << liar.mode;
   }

@@ -19,7 +19,7 @@ struct Options {
   Micros election_timeout_min{300'000};
   Micros election_timeout_max{600'000};
   // A leader that has had nothing to do for idle_after, and whose followers have all that it has, speaks only this
-  // often if it may (Core::allow_idling); it tells its followers to wait for it so much longer. 0: never.
+  // often if it may (Core::be_frugal); it tells its followers to wait for it so much longer. 0: never.
   Micros idle_heartbeat_interval{0};
   Micros idle_after{2'000'000};
   // An election that LeaderGone triggers starts after a random part of this.
@@ -55,6 +55,7 @@ struct Options {
   size_t committed_bytes_max = 1_MiB;
   // Entry bodies kept in memory for followers and apply. What is not committed and durable yet is kept beyond it.
   size_t tail_bytes_max = 8_MiB;
+  size_t tail_bytes_max_frugal = 64_KiB;  // of a core among many (Core::be_frugal)
 
   // A learner has caught up when it lacks at most this many entries and is heard.
   uint64_t learner_promote_lag = 64;

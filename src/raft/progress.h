@@ -67,8 +67,9 @@ struct Progress {
   uint64_t round = 0;
   // match when it last answered a heartbeat: if that does not move, something sent was lost.
   Index match_at_heartbeat;
-  // Highest commit index it was told.
+  // Highest commit index it was told, and that it has to know for its own reads.
   Index commit_sent;
+  Index reads;
 
   void become_probe();
   void become_replicate();

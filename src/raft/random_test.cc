@@ -93,7 +93,7 @@ class Schedule {
     options.append_bytes_max = rng_.between(1, 400);
     options.inflight_bytes_max = options.append_bytes_max * rng_.between(1, 8);
     options.inflight_messages_max = rng_.between(1, 8);
-    options.tail_bytes_max = rng_.below(1000);
+    options.tail_bytes_max = options.tail_bytes_max_frugal = rng_.below(1000);
     options.committed_bytes_max = rng_.between(1, 1000);
     options.entry_bytes_max = 1000;
     options.uncommitted_bytes_max = rng_.between(1000, 4000);

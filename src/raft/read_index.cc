@@ -109,6 +109,10 @@ void Core::answer_read(const PendingRead& read, Status status) {
     out_.reads.push_back({.ticket = read.ticket, .status = std::move(status), .index = ok ? read.index : Index(0)});
   } else {
     send(read.from, ReadIndexResult{.context = read.context, .ok = ok, .index = ok ? read.index : Index(0)});
+    if (const auto peer = progress_.find(read.from); ok && peer != progress_.end()) {
+      peer->second.reads = read.index;
+      flush_needed_ = true;
+    }
   }
 }
 

@@ -43,6 +43,10 @@ void Core::flush() {
   if (!std::exchange(flush_needed_, false)) return;
   if (role_ != Role::kLeader) return forward_reads();
   start_reads();
+  if (frugal_ && appends_say_it()) {
+    start_round();
+    heartbeat_due_ = next_heartbeat();
+  }
   for (auto& [node, peer] : progress_) {
     flush_peer(node, peer);
     if (failed_) return;
@@ -59,12 +63,21 @@ void Core::flush_peer(NodeId to, Progress& peer) {
              !peer.inflight.full(options_.inflight_messages_max, options_.inflight_bytes_max)) {
         if (!send_append(to, peer)) return;
       }
-      if (peer.commit_sent < std::min(commit_, peer.match)) send_heartbeat(to, peer, false);
+      if (lacks_commit(peer)) send_heartbeat(to, peer, false);
       return;
     case ProgressState::kSnapshot:
       request_snapshot(to, peer);
       return;
   }
+}
+
+// Whether flush_peer() would find something to say.
+bool Core::has_words_for(const Progress& peer) const {
+  return peer.state != ProgressState::kReplicate || peer.next <= log_.last().index || lacks_commit(peer);
+}
+
+bool Core::lacks_commit(const Progress& peer) const {
+  return peer.commit_sent < std::min(frugal_ ? peer.reads : commit_, peer.match);
 }
 
 // One append from peer.next on; a snapshot instead where the log no longer reaches back, or where the

@@ -182,7 +182,7 @@ TEST(Raft, R28_committed_truncation_aborts) {
   Restore restore;
   restore.base.last = id_of(5, 1);
   restore.last = Index(5);
-  Log log(restore, reader, 0);
+  Log log(restore, reader);
   EXPECT_DEATH(log.truncate(Index(5)), "FLUX_CHECK failed");
 }
 
@@ -420,7 +420,7 @@ TEST(RaftReplication, answers_to_an_earlier_stay_do_not_count) {
 
 TEST(RaftReplication, an_unreadable_log_stops_the_replica_and_says_so) {
   Cluster cluster;
-  cluster.options.tail_bytes_max = 0;
+  cluster.options.tail_bytes_max = cluster.options.tail_bytes_max_frugal = 0;
   cluster.bootstrap(3);
   cluster.elect(1);
   cluster.isolate(3);

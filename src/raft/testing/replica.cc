@@ -34,7 +34,7 @@ void Replica::start(MonoTime now) {
   applied_ = disk_.base.last.index;
   state_ = disk_.base_state;
   core_ = std::make_unique<Core>(options_, std::move(builder).build(applied_).value(), *this, rng_.fork(), now, this);
-  core_->allow_idling(true);
+  core_->be_frugal(options_.idle_heartbeat_interval != Micros(0));
 }
 
 void Replica::crash() {
