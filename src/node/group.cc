@@ -130,7 +130,8 @@ void Group::step(raft::Event event) {
   // to a leader that it hears counts from when it was heard, or it would end before the leader's lease does.
   const bool heard = std::holds_alternative<raft::Received>(event);
   core_->step(clock(heard ? host_.loop().precise_now() : host_.loop().now()), std::move(event));
-  host_.wake(*this);
+  // Many answers only confirm what is known.
+  if (core_->has_update() || core_->next_deadline() < timer_at) host_.wake(*this);
 }
 
 // Time as the core sees it, which never goes back.

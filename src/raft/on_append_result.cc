@@ -9,13 +9,13 @@ void Core::on_message(const Message& message, const AppendResult& result) {
   }
   Progress* peer = heard_from(message, result.since, result.round);
   if (peer == nullptr) return;
-  flush_needed_ = true;
 
   if (!result.accepted) {
     // Nothing of ours after the hint's term and index can be in the peer's log. A hint from before our log needs a
     // snapshot, which send_append() finds out.
     const Index agree = result.hint.index < log_.base().index ? result.hint.index
                                                               : log_.newest(result.hint.index, result.hint.term).index;
+    flush_needed_ = true;
     if (peer->on_reject(result.index, agree + 1)) {
       FLUX_PROBE("a follower's log ends before or differs");
       trace("{} rejects prev={} -> {} from {}", message.from, result.index, to_string(peer->state), peer->next);
@@ -35,6 +35,7 @@ void Core::on_message(const Message& message, const AppendResult& result) {
     case ProgressState::kReplicate:
       break;
   }
+  flush_needed_ = flush_needed_ || has_words_for(*peer);
   if (!news) return;
   maybe_commit();
   if (role_ != Role::kLeader) return;

@@ -18,8 +18,8 @@ void Core::on_message(const Message& message, const Heartbeat& heartbeat) {
 void Core::on_message(const Message& message, const HeartbeatResult& result) {
   Progress* peer = heard_from(message, result.since, result.round);
   if (peer == nullptr) return;
-  flush_needed_ = true;
   peer->probe_sent = false;
+  flush_needed_ = flush_needed_ || has_words_for(*peer);
   if (peer->state != ProgressState::kReplicate) return;
   // It answers, but the log has stood still since the last heartbeat although entries were sent: ask where it is. If
   // something was lost it rejects, and is probed.
@@ -33,6 +33,7 @@ void Core::on_message(const Message& message, const HeartbeatResult& result) {
                                 .since = peer->since});
     } else {
       peer->become_probe();  // the log has moved past what was sent
+      flush_needed_ = true;
     }
   }
   peer->match_at_heartbeat = peer->match;
