@@ -43,6 +43,8 @@ Status Worker::add_group(GroupId id, Opening opening) {
     if (newest) first = newest->meta.membership;
   }
   FLUX_RETURN_IF_ERROR(added.start(shared_.identity.node, first, opening.promised));
+  added.be_frugal(is_crowded_ && id != kControlGroup);
+  by_id_.emplace(id, &added);
   groups_.emplace(id, std::move(group));
   if (opening.control == nullptr) stewards_.emplace(id, std::make_unique<Steward>(*this, added));
   return {};
@@ -63,6 +65,8 @@ Status Worker::remove_group(GroupId id) {
   stewards_.erase(id);
   std::erase(awake_, it->second.get());
   std::erase(round_, it->second.get());
+  std::erase(waiting_for_disk_, it->second.get());
+  by_id_.erase(id);
   groups_.erase(it);
   FLUX_RETURN_IF_ERROR(shared_.snapshots.remove(id));
   if (shared_.wal.has_group(id)) FLUX_RETURN_IF_ERROR(shared_.wal.remove(id));
@@ -78,16 +82,12 @@ void Worker::set_chart(ChartPtr chart) {
 }
 
 Group* Worker::find(GroupId id) {
-  const auto it = groups_.find(id);
-  return it == groups_.end() ? nullptr : it->second.get();
+  const auto it = by_id_.find(id);
+  return it == by_id_.end() ? nullptr : it->second;
 }
 
 void Worker::start() {
-  shared_.persister.add_listener(loop_, [this] {
-    for (auto& [id, group] : groups_) {
-      if (group->waits_for_disk()) wake(*group);
-    }
-  });
+  shared_.persister.add_listener(loop_, [this] { wake_durable(); });
   loop_.set_turn_end([this] { run_once(); });
   // Opening a group may have written to its log.
   loop_.post([this, alive = alive_] {
@@ -135,7 +135,18 @@ void Worker::send_after_persist() {
   for (Group* group : round_) {
     group->send_after_persist(durable);
     if (group->wants_install()) install_snapshot(*group);
+    if (group->waits_for_disk() && !std::exchange(group->in_disk_queue, true)) waiting_for_disk_.push_back(group);
   }
+}
+
+void Worker::wake_durable() {
+  const wal::Ticket durable = shared_.persister.durable();
+  std::erase_if(waiting_for_disk_, [&](Group* group) {
+    if (!group->is_durable(durable)) return false;
+    group->in_disk_queue = false;
+    wake(*group);
+    return true;
+  });
 }
 
 void Worker::apply() {
@@ -172,13 +183,14 @@ void Worker::wake(Group& group) {
 
 void Worker::rearm(Group& group) {
   const MonoTime when = group.halt_reason().ok() ? group.next_deadline() : MonoTime::infinite();
-  // A timer that fires early only looks and sets itself anew; that is cheaper than moving it at every message.
+  // A timer that fires early only looks and sets itself anew; that is cheaper than moving it at every message. What is
+  // far off is looked at even earlier, when others are.
   if (when >= group.timer_at) return;
   loop_.cancel(group.timer);
-  group.timer_at = when;
-  group.timer = loop_.call_at(when, [this, &group] {
+  group.timer_at = when - loop_.now() > 2 * kTick ? MonoTime(when.since_start() / kTick * kTick) : when;
+  group.timer = loop_.call_at(group.timer_at, [this, &group] {
     group.timer_at = MonoTime::infinite();
-    wake(group);
+    group.next_deadline() <= loop_.now() ? wake(group) : rearm(group);
   });
 }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <unordered_map>
 #include <vector>
 
 #include "ctrl/apply.h"
@@ -126,6 +127,8 @@ class Worker final : public GroupHost {
   void apply();
   void answer();
 
+  // Wakes the groups whose first unanswered append is durable.
+  void wake_durable();
   void flush_links();
   void rearm(Group& group);
   void on_tick();
@@ -156,6 +159,7 @@ class Worker final : public GroupHost {
   env::Loop& loop_;
   Rng rng_;
   std::map<GroupId, std::unique_ptr<Group>> groups_;
+  std::unordered_map<GroupId, Group*> by_id_;             // the same, for the way of every message
   std::map<GroupId, std::unique_ptr<Steward>> stewards_;  // of groups that hold shards
   MonoTime copies_from_;
   ChartPtr chart_ = std::make_shared<const Chart>();
