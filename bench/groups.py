@@ -35,8 +35,10 @@ def idle(clusters, seconds):
 
 
 def write(cluster, seconds, connections):
+    # Through every node alike, so that as many writes of the one as of the other meet a node that does not lead.
+    servers = ",".join(f"127.0.0.1:{node.resp}" for node in cluster.nodes)
     before = sum(cpu_of(cluster))
-    done = subprocess.run([str(BIN / "fluxctl"), "--resp", f"127.0.0.1:{cluster.nodes[0].resp}", "-o", "json", "bench",
+    done = subprocess.run([str(BIN / "fluxctl"), "--resp", servers, "-o", "json", "bench",
                            "--quiet", "--connections", str(connections), "--read-ratio", "0", "--key-space", "1000000",
                            "--seconds", str(seconds), "--warmup", "1"],
                           capture_output=True, text=True, timeout=600, check=True)
