@@ -205,11 +205,6 @@ void Group::release_shard(ShardId shard, ConfigNum num, api::AdminDone done) {
   });
 }
 
-bool Group::has_waiting_requests() const {
-  return !parked_.empty() || !parked_reads_.empty() || !forwarded_.empty() || !asked_reads_.empty() ||
-         !waiters_.empty();
-}
-
 void Group::expire_requests(MonoTime now) {
   const Status unavailable(ErrorCode::kUnavailable, "no leader could be reached in time; a quorum of nodes is needed");
   while (!parked_.empty() && parked_.front().waiter.deadline <= now) {

@@ -42,6 +42,8 @@ class GroupHost {
   virtual Admission& admission() = 0;
   // The group has something to do at the end of this turn.
   virtual void wake(Group& group) = 0;
+  // Requests wait in the group, whose time may be over before they are answered.
+  virtual void holds_requests(Group& group) = 0;
   virtual void send(GroupId group, const raft::Message& message) = 0;
   virtual void forward_write(NodeId leader, GroupId group, std::string_view request, PeerReply reply) = 0;
   virtual void send_snapshot(Group& group, const raft::SnapshotRequest& request) = 0;
@@ -95,6 +97,7 @@ class Group final : public raft::LogReader {
   void release_shard(ShardId shard, ConfigNum num, api::AdminDone done);
   // A peer's snapshot is at hand, as a verified incoming file.
   void offer(OfferedSnapshot snapshot);
+  size_t requests() const { return requests_; }
   // Gives up requests whose time is over.
   void expire_requests(MonoTime now);
 
@@ -140,7 +143,6 @@ class Group final : public raft::LogReader {
   void end();
   bool ended() const { return ended_; }
   MonoTime next_deadline() const { return core_->next_deadline(); }
-  bool has_waiting_requests() const;
   // Payload bytes applied since the newest snapshot.
   uint64_t bytes_since_snapshot() const { return bytes_since_snapshot_; }
   EntryId last_snapshot() const { return last_snapshot_; }
@@ -159,6 +161,7 @@ class Group final : public raft::LogReader {
   // The worker's: whether the group is on its lists, and when its timer runs.
   bool awake = false;
   bool in_disk_queue = false;
+  bool in_asked = false;
   env::TimerId timer;
   MonoTime timer_at = MonoTime::infinite();
 
@@ -178,6 +181,10 @@ class Group final : public raft::LogReader {
 
   // writes (group_write.cc)
   Status admit(bool erases_only) const;
+  void count_request() {
+    ++requests_;
+    host_.holds_requests(*this);
+  }
   EntryDraft& open_draft();
   void draft_finished(WriteWaiter waiter, size_t bytes_before);
   void route(ParkedWrite write);

@@ -38,7 +38,7 @@ void Group::submit(WaitingRead read) {
     return read.done({.status = Status(ErrorCode::kOverloaded, "too many requests are waiting")});
   }
   if (read.consistency == api::Consistency::kDefault) read.consistency = host_.options().read_consistency;
-  ++requests_;
+  count_request();
   if (read.consistency == api::Consistency::kStale) {
     confirmed_reads_.emplace(Index(0), std::move(read));
   } else {

@@ -48,7 +48,7 @@ void Group::write(const api::WriteRequest& request, api::WriteDone done) {
   if (Status status = kv::append_request(write.request, request); !status.ok()) {
     return write.waiter.done({.status = std::move(status)});
   }
-  ++requests_;
+  count_request();
   route(std::move(write));
 }
 
@@ -63,7 +63,7 @@ void Group::write_encoded(std::string request, bool erases_only, Origin origin, 
 void Group::submit(ParkedWrite write, bool erases_only) {
   if (halted_.ok() && retiring_) return send_elsewhere(std::move(write));
   if (Status status = admit(erases_only); !status.ok()) return write.waiter.done({.status = std::move(status)});
-  ++requests_;
+  count_request();
   route(std::move(write));
 }
 
@@ -87,7 +87,7 @@ void Group::draft_finished(WriteWaiter waiter, size_t bytes_before) {
   waiter.bytes = size;
   drafts_.back().waiters.push_back(std::move(waiter));
   draft_bytes_ += size;
-  ++requests_;
+  count_request();
   host_.wake(*this);
 }
 
@@ -193,7 +193,7 @@ void Group::on_proposal_result(raft::ProposalResult& result) {
     waiters.push_back(
         {.done = [done = std::move(change.mapped())](const api::WriteReply& reply) mutable { done(reply.status); },
          .deadline = host_.loop().now() + host_.options().request_timeout});
-    ++requests_;
+    count_request();
     return waiters_.add(result.id, std::move(waiters));
   }
   auto node = proposed_.extract(result.ticket);

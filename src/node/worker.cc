@@ -66,6 +66,7 @@ Status Worker::remove_group(GroupId id) {
   std::erase(awake_, it->second.get());
   std::erase(round_, it->second.get());
   std::erase(waiting_for_disk_, it->second.get());
+  std::erase(asked_, it->second.get());
   by_id_.erase(id);
   groups_.erase(it);
   FLUX_RETURN_IF_ERROR(shared_.snapshots.remove(id));
@@ -179,6 +180,10 @@ void Worker::wake(Group& group) {
   if (group.awake) return;
   group.awake = true;
   awake_.push_back(&group);
+}
+
+void Worker::holds_requests(Group& group) {
+  if (!std::exchange(group.in_asked, true)) asked_.push_back(&group);
 }
 
 void Worker::rearm(Group& group) {
@@ -324,16 +329,16 @@ void Worker::on_tick() {
     for (auto& [id, group] : groups_) group->be_frugal(many && id != kControlGroup);
   }
   ++ticks_;
-  // Of many groups each is looked at less often: what waits is told so a little later, and nothing else depends on it.
-  const uint64_t parts = many ? 4 : 1;
-  uint64_t turn = ticks_;
-  for (auto& [id, group] : groups_) {
-    if (++turn % parts == 0 && group->has_waiting_requests()) group->expire_requests(now);
+  for (Group* group : std::exchange(asked_, {})) {
+    group->in_asked = false;
+    if (group->requests() == 0) continue;
+    group->expire_requests(now);
+    if (group->requests() != 0) holds_requests(*group);
   }
   refresh_addresses();
   if (ticks_ % 4 == 0) {
     if (shared_.world.memory_used) shared_.admission.set_memory_used(shared_.world.memory_used());
-    turn = ticks_ / 4;
+    uint64_t turn = ticks_ / 4;
     for (const auto& [id, steward] : stewards_) {
       const Group& group = steward->group();
       const bool has_nothing_to_do = !group.leads() || group.core().idles();

@@ -102,6 +102,7 @@ class Worker final : public GroupHost {
   NodeShared& shared() { return shared_; }
 
   void wake(Group& group) override;
+  void holds_requests(Group& group) override;
   env::Loop& loop() override { return loop_; }
   const NodeOptions& options() const override { return shared_.options; }
 
@@ -170,6 +171,7 @@ class Worker final : public GroupHost {
   std::vector<Group*> awake_;  // touched since the last round
   std::vector<Group*> round_;  // in this round
   std::vector<Group*> waiting_for_disk_;
+  std::vector<Group*> asked_;    // requests waited in them when they were last looked at
   bool turn_requested_ = false;  // a turn was asked for although nothing may arrive
   std::string scratch_;
   std::set<GroupId> snapshotting_;  // groups whose snapshot or flush is under way
