@@ -53,18 +53,24 @@ def all_led(cluster):
     return all(g["state"] == "serving" and g["settled"] >= g["changed"] for g in groups if g["id"] != 0)
 
 
+def falls_idle(cluster):
+    time.sleep(1)  # between looks, which cost something at a thousand groups
+    return all(g["idle"] for node in cluster.nodes for g in node.status()["groups"] if g["id"] != 0)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--groups", type=int, default=1000)
     parser.add_argument("--idle", type=float, default=20, help="seconds of doing nothing (20)")
     parser.add_argument("--seconds", type=float, default=6, help="of each round of writes (6)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--connections", type=int, default=256)
     arguments = parser.parse_args()
     with Cluster(3, flags=["--groups", "1", "--shards", "16"]) as one, \
             Cluster(3, flags=["--groups", str(arguments.groups), "--shards", str(arguments.groups)]) as many:
         wait_for("all groups", lambda: all_led(many), 120)
-        time.sleep(10)  # leaders go where they should be, and fall idle
+        # Leaders go where they should be, and then there is nothing left to do.
+        wait_for("idle groups", lambda: falls_idle(many), 120)
         for name, cores in zip(("one group", f"{arguments.groups} groups"), idle([one, many], arguments.idle)):
             print(f"idle, {name:12}  {' '.join(f'{100 * core:.2f}' for core in cores)} % of a core, node by node")
         rounds = [(write(one, arguments.seconds, arguments.connections),

@@ -36,6 +36,7 @@ struct GroupStatus {
   std::vector<NodeId> voters;
   std::vector<NodeId> learners;
   bool joint = false;
+  bool idle = false;  // nothing has been asked of it for a while, and its members speak rarely
   uint64_t keys = 0;
   uint64_t shards = 0;
   std::vector<PeerProgress> peers;  // leader only

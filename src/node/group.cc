@@ -565,6 +565,7 @@ api::GroupStatus Group::status() const {
   status.voters.assign(membership.voters.begin(), membership.voters.end());
   status.learners.assign(membership.learners.begin(), membership.learners.end());
   status.joint = membership.joint();
+  status.idle = core_->idles();
   for (const raft::PeerStatus& peer : core_->peers(host_.loop().now())) {
     status.peers.push_back({.id = peer.id,
                             .state = std::string(raft::to_string(peer.state)),

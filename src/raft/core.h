@@ -129,7 +129,8 @@ class Core {
   // or heartbeat rather than in a message of its own, appends stand for heartbeats, and a leader with nothing to do
   // speaks rarely (Options::idle_heartbeat_interval). Not before this is called.
   void be_frugal(bool frugal) { frugal_ = frugal; }
-  bool idles() const { return idle_; }
+  // Whether the leader speaks rarely, as far as it has said so here.
+  bool idles() const { return role_ == Role::kLeader ? idle_ : patience_ > Micros(0); }
   // As leader: OK if `learner` has so much of the log, and was heard so lately, that it may be promoted.
   Status ready_to_promote(NodeId learner, MonoTime now) const;
   const Counters& counters() const { return counters_; }

@@ -97,6 +97,7 @@ json::object to_json(const api::GroupStatus& group) {
   out["voters"] = ids(group.voters);
   out["learners"] = ids(group.learners);
   out["joint"] = group.joint;
+  out["idle"] = group.idle;
   out["shards"] = group.shards;
   out["keys"] = group.keys;
   if (!group.halted.empty()) out["halted"] = group.halted;
