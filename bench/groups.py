@@ -53,9 +53,13 @@ def all_led(cluster):
     return all(g["state"] == "serving" and g["settled"] >= g["changed"] for g in groups if g["id"] != 0)
 
 
-def falls_idle(cluster):
-    time.sleep(1)  # between looks, which cost something at a thousand groups
-    return all(g["idle"] for node in cluster.nodes for g in node.status()["groups"] if g["id"] != 0)
+def stays_idle(cluster):
+    """Whether all groups idle in looks that are further apart than handovers of a group's leadership are."""
+    for _ in range(4):
+        if not all(g["idle"] for node in cluster.nodes for g in node.status()["groups"] if g["id"] != 0):
+            return False
+        time.sleep(2)
+    return True
 
 
 def main():
@@ -70,7 +74,7 @@ def main():
             Cluster(3, flags=["--groups", str(arguments.groups), "--shards", str(arguments.groups)]) as many:
         wait_for("all groups", lambda: all_led(many), 120)
         # Leaders go where they should be, and then there is nothing left to do.
-        wait_for("idle groups", lambda: falls_idle(many), 120)
+        wait_for("idle groups", lambda: stays_idle(many), 120)
         for name, cores in zip(("one group", f"{arguments.groups} groups"), idle([one, many], arguments.idle)):
             print(f"idle, {name:12}  {' '.join(f'{100 * core:.2f}' for core in cores)} % of a core, node by node")
         rounds = [(write(one, arguments.seconds, arguments.connections),
