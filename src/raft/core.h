@@ -126,11 +126,11 @@ class Core {
   // As leader, all peers but itself, ascending; empty otherwise.
   std::vector<PeerStatus> peers(MonoTime now) const;
   // Whether to say less, for the sake of many other groups on the node: what is committed is told with the next append
-  // or heartbeat rather than in a message of its own, appends stand for heartbeats, and a leader with nothing to do
-  // speaks rarely (Options::idle_heartbeat_interval). Not before this is called.
+  // or heartbeat rather than in a message of its own, appends stand for heartbeats, which come half as often, and a
+  // leader with nothing to do speaks rarely (Options::idle_heartbeat_interval). Not before this is called.
   void be_frugal(bool frugal) { frugal_ = frugal; }
   // Whether the leader speaks rarely, as far as it has said so here.
-  bool idles() const { return role_ == Role::kLeader ? idle_ : patience_ > Micros(0); }
+  bool idles() const;
   // As leader: OK if `learner` has so much of the log, and was heard so lately, that it may be promoted.
   Status ready_to_promote(NodeId learner, MonoTime now) const;
   const Counters& counters() const { return counters_; }
@@ -198,6 +198,7 @@ class Core {
   // idle.cc
   void wake();
   bool may_idle() const;
+  Micros speaking_interval() const;
   Micros patience_asked() const;
   bool is_heard(const Progress& peer, MonoTime now) const;
   MonoTime next_heartbeat() const;

@@ -153,8 +153,8 @@ void Core::leave_leadership() {
 }
 
 void Core::set_leader(NodeId leader) {
-  patience_ = Micros(0);
   if (leader == leader_) return;
+  patience_ = Micros(0);
   leader_ = leader;
   leader_since_ = Index(0);
   if (role_ != Role::kLeader) fail_reads("the leader changed");
@@ -169,7 +169,7 @@ void Core::draw_election_timeout() {
   election_timeout_ = Micros(static_cast<int64_t>(rng_.between(min, max)));
 }
 
-void Core::reset_election_timer() { election_deadline_ = now_ + election_timeout_; }
+void Core::reset_election_timer() { election_deadline_ = now_ + election_timeout_ + patience_; }
 
 // A voter of the newest configuration stands for election. So does a voter of the one before while the newest is not
 // committed: it may be the only one that has the entry, and then nobody can win against its log (dissertation, 4.2.2).

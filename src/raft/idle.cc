@@ -30,8 +30,22 @@ bool Core::may_idle() const {
   });
 }
 
-// Twice the time to the next heartbeat: one that is late or lost deposes nobody.
-Micros Core::patience_asked() const { return idle_ ? 2 * options_.idle_heartbeat_interval : Micros(0); }
+Micros Core::speaking_interval() const {
+  if (idle_) return options_.idle_heartbeat_interval;
+  return frugal_ ? 2 * options_.heartbeat_interval : options_.heartbeat_interval;
+}
+
+// Idle: twice the time to the next heartbeat, so that one that is late or lost deposes nobody. Frugal: as much as the
+// heartbeats are further apart, so that a node may stand still for as long as it might otherwise.
+Micros Core::patience_asked() const {
+  if (idle_) return 2 * options_.idle_heartbeat_interval;
+  return frugal_ ? options_.heartbeat_interval : Micros(0);
+}
+
+bool Core::idles() const {
+  if (role_ == Role::kLeader) return idle_;
+  return patience_ > options_.heartbeat_interval;
+}
 
 bool Core::is_heard(const Progress& peer, MonoTime now) const {
   return peer.answered && now - std::max(peer.heard, awake_since_) < options_.election_timeout_max + patience_asked();
@@ -39,7 +53,7 @@ bool Core::is_heard(const Progress& peer, MonoTime now) const {
 
 // In step with the other groups of the node, so that what they say goes out in the same turns and frames.
 MonoTime Core::next_heartbeat() const {
-  const Micros interval = idle_ ? options_.idle_heartbeat_interval : options_.heartbeat_interval;
+  const Micros interval = speaking_interval();
   const Micros step = idle_ ? interval : std::max(interval / 4, Micros(1));
   return MonoTime((now_.since_start() + interval) / step * step);
 }

@@ -6,7 +6,7 @@ void Core::on_message(const Message& message, const Heartbeat& heartbeat) {
   if (!follow(message)) return;
   leader_since_ = heartbeat.since;
   patience_ = heartbeat.patience;
-  election_deadline_ = election_deadline_ + patience_;
+  reset_election_timer();
   if (heartbeat.wants_reply) {
     send(message.from, HeartbeatResult{.round = heartbeat.round, .since = heartbeat.since});
   }

@@ -101,6 +101,8 @@ bool Core::follow(const Message& message) {
   if (role_ != Role::kFollower) become_follower(term_, message.from);
   set_leader(message.from);
   leader_heard_ = now_;
+  // A leader that has something to say is not idle.
+  patience_ = std::min(patience_, options_.heartbeat_interval);
   reset_election_timer();
   return true;
 }
