@@ -82,9 +82,17 @@ struct PlanView {
   std::vector<StepView> steps;
 };
 
+// What plans may do at once.
+struct PlanLimits {
+  uint32_t moves = 0;            // shards that change groups
+  uint32_t moves_per_group = 0;  // of which one group gives or takes
+  uint32_t member_changes = 0;   // groups that change their members
+};
+
 struct ClusterView {
   ConfigNum config;
   std::string balance;  // off, shards, load
+  PlanLimits limits;
   std::vector<NodeView> nodes;
   std::vector<GroupView> groups;  // the controller's own, group 0, comes first
   std::vector<KeyspaceView> keyspaces;
@@ -158,6 +166,10 @@ struct Rebalance {};
 struct SetBalance {
   std::string mode;  // off, shards, load
 };
+// 0 leaves a limit as it is.
+struct SetLimits {
+  PlanLimits limits;
+};
 struct ControlPlan {
   uint64_t plan = 0;
   std::string verb;  // pause, resume, cancel
@@ -165,7 +177,7 @@ struct ControlPlan {
 
 using ClusterRequest =
     std::variant<AddNode, DrainNode, RemoveNode, ReplaceNode, AddGroup, RemoveGroup, MoveShard, SplitShard, MergeShards,
-                 CreateKeyspace, DropKeyspace, SetReplication, Rebalance, SetBalance, ControlPlan>;
+                 CreateKeyspace, DropKeyspace, SetReplication, Rebalance, SetBalance, SetLimits, ControlPlan>;
 
 struct ClusterChange {
   ClusterRequest request;

@@ -13,7 +13,7 @@ namespace {
 // What is on its way, against the limits.
 class Budget {
  public:
-  explicit Budget(const ActionLimits& limits) : limits_(limits) {}
+  explicit Budget(const PlanLimits& limits) : limits_(limits) {}
 
   void take(const Task& task) {
     if (const auto* move = std::get_if<MoveShard>(&task)) {
@@ -31,7 +31,7 @@ class Budget {
   }
 
  private:
-  const ActionLimits& limits_;
+  const PlanLimits& limits_;
   size_t moves_ = 0;
   std::map<GroupId, size_t> moves_of_;
   std::set<GroupId> changing_;
@@ -45,7 +45,7 @@ Status receiver_is_able(const State& state, const MoveShard& move) {
 
 class Planner {
  public:
-  Planner(const State& state, const ActionLimits& limits) : state_(state), budget_(limits) {}
+  explicit Planner(const State& state) : state_(state), budget_(state.limits) {}
 
   void start_groups() {
     for (const auto& [id, group] : state_.config().groups) {
@@ -145,8 +145,8 @@ Status awaits(const State& state, const Step& step) {
   return receiver_is_able(state, *move);
 }
 
-std::vector<Action> next_actions(const State& state, const ActionLimits& limits) {
-  Planner planner(state, limits);
+std::vector<Action> next_actions(const State& state) {
+  Planner planner(state);
   planner.start_groups();
   planner.walk_plans();
   planner.rebalance();

@@ -54,14 +54,8 @@ struct ProposeRebalance {
 
 using Action = std::variant<StartGroup, CopyShard, ProposeHandOver, ChangeMembers, UndoMembers, ProposeRebalance>;
 
-struct ActionLimits {
-  size_t moves_max = 8;            // shards that are on their way at once
-  size_t moves_per_group_max = 2;  // of which one group gives or takes
-  size_t changes_max = 4;          // groups that change their members at once; each has one change at a time
-};
-
 // In the order of plans and their steps. What is under way comes before what could begin.
-std::vector<Action> next_actions(const State& state, const ActionLimits& limits);
+std::vector<Action> next_actions(const State& state);
 
 // What an open step cannot go on without, for people: OK if nothing but its turn.
 Status awaits(const State& state, const Step& step);

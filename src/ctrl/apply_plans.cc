@@ -123,6 +123,20 @@ Status on(Turn& turn, const SetBalance& command) {
   return {};
 }
 
+Status on(Turn& turn, const SetLimits& command) {
+  PlanLimits limits = turn.state().limits;
+  const std::pair<uint32_t, uint32_t PlanLimits::*> given[] = {
+      {command.limits.moves_max, &PlanLimits::moves_max},
+      {command.limits.moves_per_group_max, &PlanLimits::moves_per_group_max},
+      {command.limits.changes_max, &PlanLimits::changes_max}};
+  for (const auto& [number, limit] : given) {
+    if (number > kPlanLimitMax) return refuse(ErrorCode::kInvalidArgument, "a limit from 1 to {}", kPlanLimitMax);
+    if (number != 0) limits.*limit = number;
+  }
+  turn.state().limits = limits;
+  return {};
+}
+
 Status on(Turn& turn, const ControlPlan& command) {
   const auto found = turn.state().plans.find(command.plan);
   if (found == turn.state().plans.end()) return refuse(ErrorCode::kNotFound, "there is no plan {}", command.plan);

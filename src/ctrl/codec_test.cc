@@ -44,6 +44,7 @@ std::vector<Command> one_of_each() {
       {.body = ReportGroup{.group = GroupId(2), .entry = Index(8), .voters = {NodeId(1)}, .learners = {NodeId(2)}}},
       {.body = AnnounceNode{.record = node(7).record, .cores = 4}},
       {.body = ReportSilent{{NodeId(2), NodeId(5)}}},
+      {.body = SetLimits{{.moves_max = 8, .moves_per_group_max = 0, .changes_max = 2}}},
   };
 }
 
@@ -70,6 +71,7 @@ TEST(Codec, golden_commands) {
       "010013020801010102",
       "01001407026e37076e373a37333830000004",
       "010015020205",
+      "010016080002",
   };
   const std::vector<Command> commands = one_of_each();
   ASSERT_EQ(commands.size(), std::variant_size_v<CommandBody>);
@@ -149,7 +151,7 @@ TEST(Codec, state_survives_a_snapshot_and_refuses_any_other_bytes) {
     }
     if (Result<State> state = decode_state(wrong); state.ok()) {
       EXPECT_EQ(encode_state(*state), wrong);
-      next_actions(*state, {});
+      next_actions(*state);
     }
   }
 }

@@ -183,10 +183,16 @@ struct ReportSilent {
   static void fields(auto& self, auto& io) { io(self.nodes); }
 };
 
+// What plans may do at once; 0 leaves a limit as it is.
+struct SetLimits {
+  PlanLimits limits{.moves_max = 0, .moves_per_group_max = 0, .changes_max = 0};
+  static void fields(auto& self, auto& io) { io(self.limits); }
+};
+
 // The order is the format: new ones go to the end, none is ever taken out.
 using CommandBody = std::variant<Join, Leave, Move, Split, Merge, CreateKeyspace, DropKeyspace, AddNode, DrainNode,
                                  RemoveNode, ReplaceNode, SetReplication, Rebalance, SetBalance, ControlPlan,
-                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode, ReportSilent>;
+                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode, ReportSilent, SetLimits>;
 
 struct Command {
   // The number of the configuration that the sender has looked at: refused if there is a newer one. 0: any.

@@ -35,7 +35,7 @@ void apply_to(State state, const Command& command) {
   const Result<State> again = decode_state(after);
   FLUX_CHECK(again.ok(), "{}", again.status().to_string());
   FLUX_CHECK(encode_state(*again) == after);
-  static_cast<void>(next_actions(state, {}));
+  static_cast<void>(next_actions(state));
 }
 
 }  // namespace
@@ -50,7 +50,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (const Result<Config> config = decode_config(bytes); config.ok()) FLUX_CHECK(encode_config(*config) == bytes);
   if (const Result<State> state = decode_state(bytes); state.ok()) {
     FLUX_CHECK(encode_state(*state) == bytes);
-    static_cast<void>(next_actions(*state, {}));
+    static_cast<void>(next_actions(*state));
   }
   return 0;
 }

@@ -60,8 +60,9 @@ class Model {
     ASSERT_EQ(encode_state(state), a_.bytes());
   }
 
-  // Everybody does what is asked for, nobody asks for more: it comes to rest, evenly.
+  // Everybody is heard and does what is asked for, nobody asks for more: it comes to rest, evenly.
   void settle() {
+    a_.ok(ReportSilent{});
     a_.ok(SetBalance{BalanceMode::kShards});
     for (const auto& [id, group] : Config(a_.config()).groups) {
       if (!group.alive()) continue;
@@ -134,7 +135,7 @@ class Model {
   CommandBody sensible() {
     const std::vector<Settled> reports = a_.reports();
     if (!reports.empty() && rng_.chance(0.5)) return reports[rng_.below(reports.size())];
-    const std::vector<Action> actions = next_actions(a_.state(), {.moves_max = rng_.between(1, 8)});
+    const std::vector<Action> actions = next_actions(a_.state());
     if (actions.empty()) return anything();
     return a_.answer(actions[rng_.below(actions.size())]);
   }
@@ -187,6 +188,11 @@ class Model {
       case 18:
         return HandOver{.plan = any_plan(), .step = static_cast<uint32_t>(rng_.below(3))};
       case 19:
+        if (rng_.chance(0.3)) {
+          return SetLimits{{.moves_max = static_cast<uint32_t>(rng_.below(9)),
+                            .moves_per_group_max = static_cast<uint32_t>(rng_.below(4)),
+                            .changes_max = static_cast<uint32_t>(rng_.below(4))}};
+        }
         return rng_.chance(0.3) ? ReportSilent{{any_node(), any_node()}} : ReportSilent{};
       default:
         return report();

@@ -21,9 +21,10 @@ Controller three_groups(uint64_t nodes = 5) {
 }
 
 template <typename T>
-std::vector<T> wanted(Controller& controller, ActionLimits limits = {}) {
+std::vector<T> wanted(Controller& controller, PlanLimits limits = {}) {
+  controller.ok(SetLimits{limits});
   std::vector<T> found;
-  for (const Action& action : next_actions(controller.state(), limits)) {
+  for (const Action& action : next_actions(controller.state())) {
     if (const T* each = std::get_if<T>(&action)) found.push_back(*each);
   }
   return found;
@@ -31,6 +32,20 @@ std::vector<T> wanted(Controller& controller, ActionLimits limits = {}) {
 
 void copy_until_ready(Controller& controller, PlanId plan, uint32_t step) {
   controller.ok(ReportProgress{.plan = plan, .step = step, .phase = StepPhase::kReady, .bytes_done = 7});
+}
+
+TEST(Plans, limits_are_a_part_of_the_state) {
+  Controller controller;
+  controller.ok(SetLimits{{.moves_max = 3, .moves_per_group_max = 0, .changes_max = 0}});
+  EXPECT_EQ(controller.state().limits, (PlanLimits{.moves_max = 3}));
+  controller.ok(SetLimits{{.moves_max = 0, .moves_per_group_max = 1, .changes_max = kPlanLimitMax}});
+  EXPECT_EQ(controller.state().limits,
+            (PlanLimits{.moves_max = 3, .moves_per_group_max = 1, .changes_max = kPlanLimitMax}));
+  EXPECT_EQ(controller.refused(SetLimits{{.moves_max = 5, .moves_per_group_max = kPlanLimitMax + 1}}),
+            ErrorCode::kInvalidArgument);
+  EXPECT_EQ(decode_state(controller.bytes()).value().limits, controller.state().limits);
+  controller.state().limits.moves_max = 0;
+  EXPECT_EQ(decode_state(controller.bytes()).status().code(), ErrorCode::kCorruption) << "nothing would ever move";
 }
 
 TEST(Plans, a_new_leader_goes_on_where_the_old_one_stopped) {
@@ -41,9 +56,9 @@ TEST(Plans, a_new_leader_goes_on_where_the_old_one_stopped) {
     ASSERT_LT(steps, 10'000U);
     controller.state() = decode_state(controller.bytes()).value();
     for (const Settled& report : controller.reports()) controller.ok(report);
-    const std::vector<Action> actions = next_actions(controller.state(), {});
+    const std::vector<Action> actions = next_actions(controller.state());
     if (actions.empty()) break;
-    EXPECT_EQ(actions, next_actions(decode_state(controller.bytes()).value(), {}));
+    EXPECT_EQ(actions, next_actions(decode_state(controller.bytes()).value()));
     controller.ok(controller.answer(actions.back()));
   }
   EXPECT_EQ(controller.unevenness("default"), 0U);
@@ -70,7 +85,7 @@ TEST(Plans, paused_plans_begin_nothing_and_lose_nothing) {
   controller.ok(HandOver{.plan = plan, .step = 0});
   controller.ok(ControlPlan{plan, PlanVerb::kPause});
   EXPECT_EQ(controller.refused(ControlPlan{plan, PlanVerb::kPause}), ErrorCode::kPrecondition);
-  EXPECT_EQ(next_actions(controller.state(), {}).size(), 0U);
+  EXPECT_EQ(next_actions(controller.state()).size(), 0U);
   EXPECT_EQ(controller.refused(HandOver{.plan = plan, .step = 1}), ErrorCode::kPrecondition);
   controller.run();
   EXPECT_EQ(controller.state().plan(plan)->steps[0].phase, StepPhase::kDone);  // it was past the point of return

@@ -72,6 +72,9 @@ Status check(const State& state) {
     const Node* node = config.node(id);
     if (!node || node->state == NodeState::kRemoved) return corrupt("a silent node that does not exist");
   }
+  for (const uint32_t limit : {state.limits.moves_max, state.limits.moves_per_group_max, state.limits.changes_max}) {
+    if (limit == 0 || limit > kPlanLimitMax) return corrupt("an impossible limit of plans");
+  }
   for (const auto& [id, keyspace] : config.keyspaces) {
     if (id > state.last_keyspace) return corrupt("an id that will be given again");
   }

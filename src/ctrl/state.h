@@ -39,6 +39,17 @@ enum class BalanceMode : uint8_t {
 template <>
 inline constexpr BalanceMode kLast<BalanceMode> = BalanceMode::kLoad;
 
+// What may be under way at once.
+struct PlanLimits {
+  uint32_t moves_max = 8;            // shards that change groups
+  uint32_t moves_per_group_max = 2;  // of which one group gives or takes
+  uint32_t changes_max = 4;          // groups that change their members; each has one change at a time
+
+  static void fields(auto& self, auto& io) { io(self.moves_max, self.moves_per_group_max, self.changes_max); }
+  bool operator==(const PlanLimits&) const = default;
+};
+inline constexpr uint32_t kPlanLimitMax = 1'000;
+
 struct State {
   History history;
   std::map<GroupId, GroupProgress> progress;  // of every group that is not gone
@@ -49,6 +60,7 @@ struct State {
   ShardId last_shard;
   PlanId last_plan;
   std::set<NodeId> silent;  // not heard for a while: they are chosen for nothing new, and lose nothing
+  PlanLimits limits;
 
   const Config& config() const { return history.newest(); }
   const Plan* plan(PlanId id) const;
@@ -74,7 +86,7 @@ struct State {
 
   static void fields(auto& self, auto& io) {
     io(self.history, self.progress, self.pins, self.plans, self.balance, self.last_keyspace, self.last_shard,
-       self.last_plan, self.silent);
+       self.last_plan, self.silent, self.limits);
   }
 };
 

@@ -34,8 +34,9 @@ ChartPtr make_chart(const ctrl::State& state, Index at, const Chart& before) {
   chart->plans = state.plans;
   chart->pins = state.pins;
   chart->balance = state.balance;
+  chart->limits = state.limits;
   chart->silent = state.silent;
-  chart->actions = ctrl::next_actions(state, {});
+  chart->actions = ctrl::next_actions(state);
   return chart;
 }
 

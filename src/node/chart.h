@@ -21,6 +21,7 @@ struct Chart {
   std::map<ctrl::PlanId, ctrl::Plan> plans;
   std::map<ShardId, GroupId> pins;
   ctrl::BalanceMode balance = ctrl::BalanceMode::kOff;
+  ctrl::PlanLimits limits;
   std::set<NodeId> silent;            // whoever leads the controller has not heard them for a while
   std::vector<ctrl::Action> actions;  // what should be done now, by whoever leads the groups they concern
 

@@ -154,6 +154,11 @@ Result<ctrl::Command> to_command(const api::ClusterChange& change, const Chart& 
             FLUX_TRY(const ctrl::BalanceMode mode, parse(kModes, "mode of balance", c.mode));
             return ctrl::CommandBody(ctrl::SetBalance{mode});
           },
+          [](const api::SetLimits& c) -> Body {
+            return ctrl::CommandBody(ctrl::SetLimits{{.moves_max = c.limits.moves,
+                                                      .moves_per_group_max = c.limits.moves_per_group,
+                                                      .changes_max = c.limits.member_changes}});
+          },
           [](const api::ControlPlan& c) -> Body {
             FLUX_TRY(const ctrl::PlanVerb verb, parse(kVerbs, "verb for a plan", c.verb));
             return ctrl::CommandBody(ctrl::ControlPlan{.plan = ctrl::PlanId(c.plan), .verb = verb});
@@ -177,6 +182,9 @@ api::ClusterView describe(const ctrl::Config& config, const Chart& chart) {
   api::ClusterView view;
   view.config = config.num;
   view.balance = spell(kModes, chart.balance);
+  view.limits = {.moves = chart.limits.moves_max,
+                 .moves_per_group = chart.limits.moves_per_group_max,
+                 .member_changes = chart.limits.changes_max};
   for (const auto& [id, node] : config.nodes) {
     api::NodeView& each = view.nodes.emplace_back();
     each = {.record = node.record, .state = spell(kNodeStates, node.state), .cores = node.cores};

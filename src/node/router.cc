@@ -65,6 +65,15 @@ NodeId Router::ask_whom(GroupId group) {
 
 void Router::answered(GroupId group, NodeId node, bool useful) { answerers_[group] = useful ? node : kNobody; }
 
+// No answer is given from inside the call that asks.
+void Router::answer_later(api::WriteDone done, api::WriteReply reply) {
+  worker_.loop().post([done = std::move(done), reply = std::move(reply)]() mutable { done(std::move(reply)); });
+}
+
+void Router::answer_later(api::ReadDone done, Status status) {
+  worker_.loop().post([done = std::move(done), status = std::move(status)]() mutable { done({.status = status}); });
+}
+
 // --- Waiting ---------------------------------------------------------------------------------------------------------
 
 void Router::wait(Waiting waiting, uint32_t attempts) {
@@ -112,8 +121,10 @@ void Router::reroute(WaitingRead read) {
 // --- Writes ----------------------------------------------------------------------------------------------------------
 
 void Router::write(const api::WriteRequest& request, api::WriteDone done) {
-  if (is_dropped(request.keyspace)) return done({.status = dropped()});
-  if (Status status = client::check_session(request); !status.ok()) return done({.status = std::move(status)});
+  if (is_dropped(request.keyspace)) return answer_later(std::move(done), {.status = dropped()});
+  if (Status status = client::check_session(request); !status.ok()) {
+    return answer_later(std::move(done), {.status = std::move(status)});
+  }
   const auto opens = [](const api::Command& command) {
     const auto* open = std::get_if<api::OpenSession>(&command);
     return open != nullptr && open->opened == WallMillis(0);
@@ -134,7 +145,7 @@ void Router::write(const api::WriteRequest& request, api::WriteDone done) {
   }
   ParkedWrite write{.request = {}, .waiter = {.done = std::move(done), .deadline = until()}};
   if (Status status = kv::append_request(write.request, request); !status.ok()) {
-    return write.waiter.done({.status = std::move(status)});
+    return answer_later(std::move(write.waiter.done), {.status = std::move(status)});
   }
   if (single == ctrl::kNoGroup) return reroute(std::move(write));  // nothing is known yet
   send(single, std::move(write));
@@ -163,7 +174,7 @@ void Router::route(ParkedWrite write) {
 
 void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::WriteDone done) {
   Result<std::vector<client::WritePart>> parts = client::split_write(routes(), request);
-  if (!parts.ok()) return done({.status = parts.status()});
+  if (!parts.ok()) return answer_later(std::move(done), {.status = parts.status()});
   FLUX_PROBE("a write concerns several groups");
   struct Gather {
     client::WriteMerge merge;
@@ -179,7 +190,7 @@ void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::W
                                                              .keyspace = request.keyspace,
                                                              .all_or_nothing = request.all_or_nothing,
                                                              .session = request.session});
-    if (!status.ok()) return gather->done({.status = status});
+    if (!status.ok()) return answer_later(std::move(gather->done), {.status = status});
     const std::optional<GroupId> bound = part.bound() ? std::optional(part.group) : std::nullopt;
     part.commands.clear();  // views of the caller's
     write.waiter = {.done =
@@ -247,7 +258,7 @@ void Router::send_away(GroupId group, ParkedWrite write) {
 
 void Router::read(const api::ReadRequest& request, api::ReadDone done) {
   const client::RoutingMap& map = routes();
-  if (is_dropped(request.keyspace)) return done({.status = dropped()});
+  if (is_dropped(request.keyspace)) return answer_later(std::move(done), dropped());
   if (map.groups().size() == 1 && !std::holds_alternative<api::ScanRequest>(request.what)) {
     if (Group* group = here(map.groups().front())) return group->read(request, std::move(done));
   }
@@ -289,7 +300,7 @@ void Router::route(WaitingRead read) {
 void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, api::ReadDone done) {
   const auto& get = std::get<api::GetRequest>(request.what);
   Result<std::vector<client::ReadPart>> parts = client::split_get(routes(), request.keyspace, get);
-  if (!parts.ok()) return done({.status = parts.status()});
+  if (!parts.ok()) return answer_later(std::move(done), parts.status());
   FLUX_PROBE("a read concerns several groups");
   struct Gather {
     std::vector<std::unique_ptr<OwnedReadReply>> replies;
@@ -326,7 +337,7 @@ void Router::scan(const api::ReadRequest& request, MonoTime deadline, api::ReadD
   api::ScanRequest scan = std::get<api::ScanRequest>(request.what);
   const api::KeyRange range = api::within(request.keyspace, scan.start, scan.end);
   const client::RoutingMap::Run* const run = range.empty() ? nullptr : routes().run_at(range.start);
-  if (run == nullptr) return done({});  // the range is empty: all of a keyspace has owners
+  if (run == nullptr) return answer_later(std::move(done), {});  // the range is empty: all of a keyspace has owners
   const bool cut = run->end < range.end;
   scan.start = range.start;
   scan.end = cut ? run->end : range.end;
@@ -363,7 +374,7 @@ void Router::count(const api::ReadRequest& request, MonoTime deadline, api::Read
 // Some group first; the others in turn if it has no key.
 void Router::random_key(const api::ReadRequest& request, size_t tried, MonoTime deadline, api::ReadDone done) {
   const std::vector<GroupId> groups = routes().groups_of(request.keyspace);
-  if (groups.empty()) return done({.status = dropped()});
+  if (groups.empty()) return answer_later(std::move(done), dropped());
   GroupId group = groups[rng_.below(groups.size())];
   if (tried > 0) group = groups[(tried - 1) % groups.size()];
   const bool last = tried >= groups.size();

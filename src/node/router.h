@@ -58,6 +58,8 @@ class Router final : public api::KvService {
   // Whether the keyspace, which there was once, is gone.
   bool is_dropped(api::KeyspaceRef keyspace) const { return !routes().empty() && !routes().has(keyspace); }
   MonoTime until() const;
+  void answer_later(api::WriteDone done, api::WriteReply reply);
+  void answer_later(api::ReadDone done, Status status);
 
   // writes
   void route(ParkedWrite write);

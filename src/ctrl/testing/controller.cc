@@ -99,7 +99,7 @@ void Controller::run(size_t steps_max) {
   for (size_t steps = 0;; ++steps) {
     FLUX_CHECK(steps < steps_max, "it does not come to an end");
     for (const Settled& report : reports()) ok(report);
-    const std::vector<Action> actions = next_actions(state_, {});
+    const std::vector<Action> actions = next_actions(state_);
     // A copy that is ready is only kept up: its hand-over makes progress.
     const auto next = std::find_if(actions.begin(), actions.end(), [&](const Action& action) {
       const auto* copy = std::get_if<CopyShard>(&action);

@@ -75,14 +75,38 @@ Status print_plan(const Common& common, uint64_t id) {
   return {};
 }
 
+struct Arguments {
+  uint64_t plan = 0;
+  std::string mode;
+  uint64_t moves = 0;
+  uint64_t moves_per_group = 0;
+  uint64_t member_changes = 0;
+  ChangeOptions options;
+};
+
+Status plan_limits(const Common& common, const Arguments& given) {
+  json::object body;
+  if (given.moves != 0) body["moves"] = given.moves;
+  if (given.moves_per_group != 0) body["moves_per_group"] = given.moves_per_group;
+  if (given.member_changes != 0) body["member_changes"] = given.member_changes;
+  if (!body.empty()) return change(common, "plan/limits", std::move(body), given.options, "Changed.");
+  FLUX_TRY(const json::object view, cluster_view(common));
+  const json::value* limits = view.if_contains("limits");
+  if (limits == nullptr || !limits->is_object()) return Status(ErrorCode::kUnsupported, "the node does not say");
+  if (common.format() == Format::kJson) {
+    fmt::print("{}\n", json::serialize(*limits));
+    return {};
+  }
+  print_table({{"AT ONCE", "LIMIT"},
+               {"shards that change groups", text(limits->get_object(), "moves")},
+               {"of which one group gives or takes", text(limits->get_object(), "moves_per_group")},
+               {"groups that change their members", text(limits->get_object(), "member_changes")}});
+  return {};
+}
+
 }  // namespace
 
 void add_plan_commands(CLI::App& app, const Common& common, Run& run) {
-  struct Arguments {
-    uint64_t plan = 0;
-    std::string mode;
-    ChangeOptions options;
-  };
   auto given = std::make_shared<Arguments>();
   CLI::App* plan = app.add_subcommand("plan", "Show and control moves and changes that are under way");
   plan->require_subcommand(1);
@@ -102,6 +126,15 @@ void add_plan_commands(CLI::App& app, const Common& common, Run& run) {
     command->add_option("plan", given->plan, "Its number")->required();
     add_change_flags(*command, given->options, {});
   }
+
+  CLI::App* limits = add_command(*plan, run, "limits", "Show what plans may do at once, or change it",
+                                 [&common, given] { return plan_limits(common, *given); });
+  const CLI::Range allowed(1, 1000);
+  limits->add_option("--moves", given->moves, "Shards that change groups at once")->check(allowed);
+  limits->add_option("--moves-per-group", given->moves_per_group, "Of which one group gives or takes")->check(allowed);
+  limits->add_option("--member-changes", given->member_changes, "Groups that change their members at once")
+      ->check(allowed);
+  add_change_flags(*limits, given->options, {});
 
   CLI::App* rebalance = add_command(app, run, "rebalance", "Plan the moves that even out the shards", [&common, given] {
     return change(common, "rebalance", {}, given->options, "Rebalancing.");

@@ -115,6 +115,17 @@ api::ClusterRequest set_balance(Body& body) {
   return request;
 }
 
+api::ClusterRequest set_limits(Body& body) {
+  api::SetLimits request;
+  body.number("moves", request.limits.moves, Need::kOptional, 1);
+  body.number("moves_per_group", request.limits.moves_per_group, Need::kOptional, 1);
+  body.number("member_changes", request.limits.member_changes, Need::kOptional, 1);
+  if (!body.has("moves") && !body.has("moves_per_group") && !body.has("member_changes")) {
+    body.refuse("one of \"moves\", \"moves_per_group\", \"member_changes\" is needed");
+  }
+  return request;
+}
+
 api::ClusterRequest control_plan(Body& body) {
   api::ControlPlan request;
   body.id("plan", request.plan);
@@ -141,6 +152,7 @@ constexpr std::array kChanges = std::to_array<Change>({
     {"keyspace/replication", set_replication},
     {"rebalance", rebalance},
     {"balance", set_balance},
+    {"plan/limits", set_limits},
     {"plan", control_plan},
 });
 static_assert(kChanges.size() == std::variant_size_v<api::ClusterRequest>);

@@ -93,6 +93,12 @@ TEST(ClusterChange, keyspaces) {
 TEST(ClusterChange, balance_and_plans) {
   asked<api::Rebalance>("rebalance", "");
   EXPECT_EQ(asked<api::SetBalance>("balance", R"({"mode": "load"})").mode, "load");
+  const auto limits = asked<api::SetLimits>("plan/limits", R"({"moves": 20, "member_changes": 2})").limits;
+  EXPECT_EQ(limits.moves, 20u);
+  EXPECT_EQ(limits.moves_per_group, 0u) << "as it is";
+  EXPECT_EQ(limits.member_changes, 2u);
+  EXPECT_THAT(refusal("plan/limits", "{}"), HasSubstr("is needed"));
+  EXPECT_THAT(refusal("plan/limits", R"({"moves": 0})"), HasSubstr("moves"));
   const auto plan = asked<api::ControlPlan>("plan", R"({"plan": 9, "verb": "pause"})");
   EXPECT_EQ(plan.plan, 9u);
   EXPECT_EQ(plan.verb, "pause");
@@ -205,6 +211,7 @@ TEST(ClusterJson, shows_every_part) {
   api::ClusterView view;
   view.config = ConfigNum(5);
   view.balance = "load";
+  view.limits = {.moves = 8, .moves_per_group = 2, .member_changes = 4};
   view.nodes = {{.record = {.id = NodeId(1), .name = "n1", .peer_address = "h:1", .resp_address = "h:2"},
                  .state = "active",
                  .cores = 4,
@@ -228,6 +235,11 @@ TEST(ClusterJson, shows_every_part) {
   EXPECT_EQ(pretty(to_json(view)), R"({
   "config_num": 5,
   "balance": "load",
+  "limits": {
+    "moves": 8,
+    "moves_per_group": 2,
+    "member_changes": 4
+  },
   "nodes": [
     {
       "id": 1,

@@ -172,6 +172,9 @@ json::value to_json(const api::ClusterView& view) {
   json::object out;
   out["config_num"] = view.config.value();
   out["balance"] = view.balance;
+  out["limits"] = json::object{{"moves", view.limits.moves},
+                               {"moves_per_group", view.limits.moves_per_group},
+                               {"member_changes", view.limits.member_changes}};
   out["nodes"] = array_of(view.nodes);
   out["groups"] = array_of(view.groups);
   out["keyspaces"] = array_of(view.keyspaces);
