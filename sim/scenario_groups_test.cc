@@ -100,7 +100,8 @@ TEST(ScenarioShards, two_admins_change_many_groups_at_once) {
     EXPECT_GE(admin.answers.at(ErrorCode::kPrecondition), 10) << "they are in each other's way";
     EXPECT_FALSE(admin.answers.contains(ErrorCode::kOutcomeUnknown));
   }
-  for (const auto& [id, plan] : nodes.chart(0)->plans) {
+  const node::ChartPtr chart = nodes.chart(0);
+  for (const auto& [id, plan] : chart->plans) {
     if (plan.active()) nodes.change(0, api::ControlPlan{.plan = id.value(), .verb = "cancel"});
   }
   clients.until([&] { return is_quiet(nodes); });

@@ -19,8 +19,10 @@ class ScenarioKeyspaces : public ::testing::Test {
 
   api::KeyspaceRef create(const api::CreateKeyspace& request) {
     wait_quiet(*nodes);
-    const api::ClusterReply reply = nodes->change(0, request);
+    const size_t asked = created_++ % nodes->size();
+    const api::ClusterReply reply = nodes->change(asked, request);
     EXPECT_TRUE(reply.status.ok()) << reply.status.to_string();
+    EXPECT_TRUE(find(asked, request.name)) << "who was asked knows it when the answer comes";
     nodes->until([&] {
       for (size_t i = 0; i < nodes->size(); ++i) {
         if (!find(i, request.name)) return false;
@@ -101,11 +103,12 @@ class ScenarioKeyspaces : public ::testing::Test {
     }
     return keys;
   }
-  const ctrl::Keyspace& known(const std::string& name) { return *nodes->chart(0)->config->keyspace(name); }
+  ctrl::Keyspace known(const std::string& name) { return *nodes->chart(0)->config->keyspace(name); }
 
   std::unique_ptr<Nodes> nodes;
 
  private:
+  size_t created_ = 0;
   size_t writes_ = 0;
 };
 
@@ -126,7 +129,7 @@ TEST_F(ScenarioKeyspaces, a_scan_in_order_outlasts_cuts_and_moves) {
   int turn = 0;
   const auto reshape = [&] {
     wait_quiet(*nodes);
-    const ctrl::Keyspace& keyspace = known("ordered");
+    const ctrl::Keyspace keyspace = known("ordered");
     const ctrl::Shard& last = keyspace.shards.back();
     const auto split = [&](const std::string& at) {
       const api::ClusterReply reply = nodes->change(0, api::SplitShard{.shard = keyspace.lookup(at).id, .at = at});

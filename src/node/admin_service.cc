@@ -176,7 +176,8 @@ class LoopAdminService final : public api::AdminService {
   }
   // On the control loop. What is refused while a group settles is tried again for a while: that takes a moment only.
   void submit(const ctrl::Command& command, MonoTime until, api::ClusterReplyDone done) {
-    node_.controller().submit(command, [this, command, until, done = std::move(done)](ctrl::Outcome outcome) mutable {
+    node_.controller().submit_and_see(command, [this, command, until,
+                                                done = std::move(done)](ctrl::Outcome outcome) mutable {
       env::Loop& loop = node_.owner(kControlGroup).loop();
       const ErrorCode code = outcome.status.code();
       if (code == ErrorCode::kUnavailable && loop.now() < until) {

@@ -64,6 +64,7 @@ void Controller::start() {
 
 void Controller::look() {
   timer_ = loop_.call_after(kLook, [this] { look(); });
+  answer_who_waits();
   announce();
   listen();
   lead();
@@ -90,20 +91,47 @@ void Controller::on_changed() {
     published_(chart_);
     rest_until_ = MonoTime();
     if (chart_->config->num != before->config->num || chart_->balance != before->balance) forget_loads();
+    answer_who_waits();
   }
   announce();
   lead();
 }
 
-void Controller::submit(const ctrl::Command& command, Submitted done) {
+void Controller::propose(const ctrl::Command& command, Placed done) {
   const std::string bytes = ctrl::encode_command(command);
   const api::Command commands[] = {api::Control{.bytes = bytes}};
-  auto answered = std::make_shared<Submitted>(std::move(done));
+  auto answered = std::make_shared<Placed>(std::move(done));
   group_.write({.commands = commands}, [answered](api::WriteReply reply) {
-    if (!reply.status.ok()) return (*answered)({.status = std::move(reply.status)});
+    if (!reply.status.ok()) return (*answered)({.status = std::move(reply.status)}, Index());
     Result<ctrl::Outcome> outcome = ctrl::decode_outcome(reply.results.at(0).value);
-    (*answered)(outcome.ok() ? std::move(*outcome) : ctrl::Outcome{.status = outcome.status()});
+    if (!outcome.ok()) return (*answered)({.status = outcome.status()}, Index());
+    (*answered)(std::move(*outcome), reply.position.index);
   });
+}
+
+void Controller::submit(const ctrl::Command& command, Submitted done) {
+  propose(command, [done = std::move(done)](ctrl::Outcome outcome, Index) mutable { done(std::move(outcome)); });
+}
+
+void Controller::submit_and_see(const ctrl::Command& command, Submitted done) {
+  propose(command, [this, alive = alive_, done = std::move(done)](ctrl::Outcome outcome, Index at) mutable {
+    if (!*alive || !outcome.status.ok()) return done(std::move(outcome));
+    unseen_.emplace(at, Unseen{.until = loop_.now() + options_.request_timeout,
+                               .outcome = std::move(outcome),
+                               .done = std::move(done)});
+    answer_who_waits();
+  });
+}
+
+void Controller::answer_who_waits() {
+  const MonoTime now = loop_.now();
+  std::vector<Unseen> ready;
+  for (auto it = unseen_.begin(); it != unseen_.end();) {
+    const bool over = it->first <= chart_->at || it->second.until <= now;
+    if (over) ready.push_back(std::move(it->second));
+    it = over ? unseen_.erase(it) : std::next(it);
+  }
+  for (Unseen& each : ready) each.done(std::move(each.outcome));
 }
 
 void Controller::announce() {

@@ -42,6 +42,9 @@ class Controller {
   // or says that it could not be reached or that the outcome is not known.
   using Submitted = absl::AnyInvocable<void(ctrl::Outcome)>;
   void submit(const ctrl::Command& command, Submitted done);
+  // The same; answers once this node's chart shows what was done, so that who asked sees it here from then on. Waits no
+  // longer than a request may take: what is done stays done.
+  void submit_and_see(const ctrl::Command& command, Submitted done);
 
   const ChartPtr& chart() const { return chart_; }
   const ctrl::State& state() const { return machine_.state(); }
@@ -51,6 +54,10 @@ class Controller {
   void be_quiet() { quiet_ = true; }
 
  private:
+  // Where a command stands in the log of group 0 is told along.
+  using Placed = absl::AnyInvocable<void(ctrl::Outcome, Index)>;
+  void propose(const ctrl::Command& command, Placed done);
+  void answer_who_waits();
   void look();
   void announce();
   void lead();
@@ -69,8 +76,14 @@ class Controller {
   ControlMachine& machine_;
   const std::function<void(ChartPtr)> published_;
   ChartPtr chart_ = std::make_shared<const Chart>();
-  bool submitting_ = false;  // a command of lead()
-  bool changing_ = false;    // members of group 0
+  struct Unseen {
+    MonoTime until;
+    ctrl::Outcome outcome;
+    Submitted done;
+  };
+  std::multimap<Index, Unseen> unseen_;  // by where the command stands
+  bool submitting_ = false;              // a command of lead()
+  bool changing_ = false;                // members of group 0
   bool announcing_ = false;
   bool quiet_ = false;
   MonoTime rest_until_;                 // after a refusal

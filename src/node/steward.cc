@@ -116,12 +116,13 @@ kv::ApplyConfig Steward::next_configuration(ConfigNum num) const {
   const Chart& chart = *worker_.chart();
   const GroupId self = group_.id();
   kv::ApplyConfig next{.num = num, .cuts = {}};
-  // What is being handed over to this group, and by it.
+  // What this configuration hands over to the group, and what the group gives with it. Of an earlier one the other
+  // group may not have settled yet.
   std::map<ShardId, const ctrl::MoveShard*> moves;
   chart.for_each_open_step([&](const ctrl::Plan&, const ctrl::Step& step) {
     const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
     const bool ours = move != nullptr && (move->from == self || move->to == self);
-    if (ours && step.phase == ctrl::StepPhase::kSettling) moves.emplace(move->shard, move);
+    if (ours && step.phase == ctrl::StepPhase::kSettling && step.handed_over == num) moves.emplace(move->shard, move);
   });
   const auto handed_over = [&](ShardId shard, GroupId ctrl::MoveShard::* side) {
     const auto found = moves.find(shard);
