@@ -2,6 +2,9 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
+#include <map>
+
 namespace flux::main::ctl {
 
 std::string text(const json::object& object, std::string_view name) {
@@ -40,6 +43,47 @@ Result<json::object> cluster_view(const Common& common, uint64_t config) {
   const std::string path = config == 0 ? "/cluster" : fmt::format("/cluster?config={}", config);
   FLUX_TRY(const std::string body, ask(common, "GET", path, ""));
   return parse_object(body);
+}
+
+namespace {
+
+// The shards that a node has, by id.
+std::map<uint64_t, json::object> shards_at(const Common& common, const std::string& http_address) {
+  Common one = common;
+  one.endpoints = http_address;
+  std::map<uint64_t, json::object> shards;
+  const Result<json::object> answer = cluster_view(one);
+  if (!answer.ok()) return shards;
+  for (const json::value& each : list(*answer, "shards")) {
+    if (!text(each.as_object(), "state").empty()) shards.emplace(number(each.as_object(), "id"), each.as_object());
+  }
+  return shards;
+}
+
+}  // namespace
+
+void measure_at_leaders(const Common& common, json::object& view) {
+  std::map<uint64_t, uint64_t> leader_of;  // by group
+  for (const json::value& each : list(view, "groups")) {
+    leader_of[number(each.as_object(), "id")] = number(each.as_object(), "leader");
+  }
+  std::map<uint64_t, std::map<uint64_t, json::object>> measured;  // by leader
+  for (const json::value& each : list(view, "nodes")) {
+    const json::object& node = each.as_object();
+    const uint64_t id = number(node, "id");
+    const bool leads =
+        std::any_of(leader_of.begin(), leader_of.end(), [&](const auto& pair) { return pair.second == id; });
+    if (leads && !text(node, "http_address").empty()) measured[id] = shards_at(common, text(node, "http_address"));
+  }
+  json::value* shards = view.if_contains("shards");
+  if (shards == nullptr || !shards->is_array()) return;
+  for (json::value& each : shards->get_array()) {
+    json::object& shard = each.as_object();
+    const auto at = measured.find(leader_of[number(shard, "group")]);
+    if (at == measured.end()) continue;
+    const auto found = at->second.find(number(shard, "id"));
+    if (found != at->second.end()) shard = found->second;
+  }
 }
 
 const json::object* with_id(const json::array& elements, uint64_t id) {

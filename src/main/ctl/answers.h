@@ -23,6 +23,10 @@ Result<json::object> node_status(const Common& common);
 // GET /cluster; `config` 0: the newest configuration.
 Result<json::object> cluster_view(const Common& common, uint64_t config = 0);
 
+// Fills in what is measured of the shards of a view: it comes from replicas, and is best at leaders, each of which is
+// asked for the shards of its groups. What nobody answers for stays as the view has it.
+void measure_at_leaders(const Common& common, json::object& view);
+
 // The element with this id; null if there is none.
 const json::object* with_id(const json::array& elements, uint64_t id);
 // A node's id from its id or name, among the "nodes" of a status or a view. kNotFound names those that there are.

@@ -59,6 +59,36 @@ Rows keyspace_rows(const json::object& view) {
   return rows;
 }
 
+// The same with how much there is of each.
+Status print_keyspaces(const Common& common) {
+  FLUX_TRY(json::object view, cluster_view(common));
+  measure_at_leaders(common, view);
+  std::map<std::string, std::pair<uint64_t, uint64_t>> sizes;  // keys and bytes, by name
+  for (const json::value& each : list(view, "shards")) {
+    auto& [keys, bytes] = sizes[text(each.as_object(), "keyspace")];
+    keys += number(each.as_object(), "keys");
+    bytes += number(each.as_object(), "bytes");
+  }
+  Rows rows = keyspace_rows(view);
+  rows.front().insert(rows.front().end(), {"KEYS", "BYTES"});
+  json::array keyspaces;
+  for (const json::value& each : list(view, "keyspaces")) {
+    json::object keyspace = each.as_object();
+    const auto [keys, bytes] = sizes[text(keyspace, "name")];
+    std::vector<std::string>& row = rows.at(keyspaces.size() + 1);
+    row.insert(row.end(), {std::to_string(keys), human_bytes(static_cast<double>(bytes))});
+    keyspace["keys"] = keys;
+    keyspace["bytes"] = bytes;
+    keyspaces.push_back(std::move(keyspace));
+  }
+  if (common.format() == Format::kJson) {
+    fmt::print("{}\n", json::serialize(keyspaces));
+  } else {
+    print_table(rows);
+  }
+  return {};
+}
+
 Status print_config(const Common& common, uint64_t config) {
   FLUX_TRY(const json::object view, cluster_view(common, config));
   if (common.format() == Format::kJson) {
@@ -326,7 +356,8 @@ Status create_keyspace(const Common& common, const KeyspaceArguments& given) {
 }
 
 Status drop_keyspace(const Common& common, const KeyspaceArguments& given) {
-  FLUX_TRY(const json::object view, cluster_view(common));
+  FLUX_TRY(json::object view, cluster_view(common));
+  measure_at_leaders(common, view);
   uint64_t shards = 0;
   uint64_t keys = 0;
   for (const json::value& each : list(view, "shards")) {
@@ -336,7 +367,7 @@ Status drop_keyspace(const Common& common, const KeyspaceArguments& given) {
   }
   FLUX_RETURN_IF_ERROR(
       confirm(given.options,
-              fmt::format("Keyspace {} has {} shards with at least {} keys: all of them are deleted, for ever.",
+              fmt::format("Keyspace {} has {} shards with about {} keys: all of them are deleted, for ever.",
                           given.name, shards, keys),
               view));
   return change(common, "keyspace/drop", {{"name", given.name}}, given.options, "Dropped.");
@@ -346,8 +377,8 @@ void add_keyspace_commands(CLI::App& app, const Common& common, Run& run) {
   auto given = std::make_shared<KeyspaceArguments>();
   CLI::App* keyspace = app.add_subcommand("keyspace", "Show, create and drop keyspaces");
   keyspace->require_subcommand(1);
-  add_command(*keyspace, run, "list", "Show the keyspaces",
-              [&common] { return print_list(common, "keyspaces", keyspace_rows); });
+  add_command(*keyspace, run, "list", "Show the keyspaces, and about how much each holds",
+              [&common] { return print_keyspaces(common); });
 
   CLI::App* create = add_command(*keyspace, run, "create", "Create a keyspace",
                                  [&common, given] { return create_keyspace(common, *given); });

@@ -10,44 +10,6 @@
 namespace flux::main::ctl {
 namespace {
 
-// The shards that a node has, by id.
-std::map<uint64_t, json::object> shards_at(const Common& common, const std::string& http_address) {
-  Common one = common;
-  one.endpoints = http_address;
-  std::map<uint64_t, json::object> shards;
-  const Result<json::object> answer = cluster_view(one);
-  if (!answer.ok()) return shards;
-  for (const json::value& each : list(*answer, "shards")) {
-    if (!text(each.as_object(), "state").empty()) shards.emplace(number(each.as_object(), "id"), each.as_object());
-  }
-  return shards;
-}
-
-// Measurements come from replicas, and are best at leaders: each is asked for the shards of its groups.
-void measure_at_leaders(const Common& common, json::object& view) {
-  std::map<uint64_t, uint64_t> leader_of;  // by group
-  for (const json::value& each : list(view, "groups")) {
-    leader_of[number(each.as_object(), "id")] = number(each.as_object(), "leader");
-  }
-  std::map<uint64_t, std::map<uint64_t, json::object>> measured;  // by leader
-  for (const json::value& each : list(view, "nodes")) {
-    const json::object& node = each.as_object();
-    const uint64_t id = number(node, "id");
-    const bool leads =
-        std::any_of(leader_of.begin(), leader_of.end(), [&](const auto& pair) { return pair.second == id; });
-    if (leads && !text(node, "http_address").empty()) measured[id] = shards_at(common, text(node, "http_address"));
-  }
-  json::value* shards = view.if_contains("shards");
-  if (shards == nullptr || !shards->is_array()) return;
-  for (json::value& each : shards->get_array()) {
-    json::object& shard = each.as_object();
-    const auto at = measured.find(leader_of[number(shard, "group")]);
-    if (at == measured.end()) continue;
-    const auto found = at->second.find(number(shard, "id"));
-    if (found != at->second.end()) shard = found->second;
-  }
-}
-
 std::string range_of(const json::object& shard) {
   const json::array& slots = list(shard, "slots");
   if (slots.size() == 2) return fmt::format("{}-{}", json::serialize(slots[0]), json::serialize(slots[1]));
