@@ -324,3 +324,26 @@ def test_what_cannot_be_is_refused_in_words():
         cluster.ctl("node", "add", "n8=127.0.0.1:1", "--expect", str(number))
         assert "by now" in cluster.ctl("node", "add", "n9=127.0.0.1:2", "--expect", str(number), ok=False)
 
+        # Keyspaces, and what plans may do at once.
+        cluster.ctl("keyspace", "create", "orders", "--kind", "range", "--split-at", "m")
+        assert "there is a keyspace orders" in cluster.ctl("keyspace", "create", "orders", ok=False)
+        assert "letters, digits" in cluster.ctl("keyspace", "create", "a b", ok=False)
+        assert "another name of the default" in cluster.ctl("keyspace", "create", "0", ok=False)
+        assert "stays" in cluster.ctl("keyspace", "drop", "default", "--yes", ok=False)
+        assert "there is no keyspace nope" in cluster.ctl("keyspace", "drop", "nope", "--yes", ok=False)
+        assert "--yes" in cluster.ctl("keyspace", "drop", "orders", ok=False)
+        assert "not in order" in cluster.ctl("scan", "--start", "a", ok=False)
+        assert "there is no keyspace 'nope'" in cluster.ctl("get", "-k", "nope", "a", ok=False)
+        data = plain(cluster.running()[0].resp)
+        for words, error in ((("SELECT", "nope"), "there is no keyspace 'nope'"), (("SELECT", "5"), "DB index"),
+                             (("FLUX.SCAN", "a", "b"), "needs a range keyspace"),
+                             (("COPY", "a", "b", "DB", "orders"), "within its keyspace")):
+            try:
+                data.execute_command(*words)
+                raise AssertionError(f"{words} is taken")
+            except redis.ResponseError as refusal:
+                assert error in str(refusal), (words, refusal)
+        assert "1 to 1000" in cluster.ctl("plan", "limits", "--moves", "0", ok=False)
+        cluster.ctl("plan", "limits", "--moves", "20")
+        limits = json.loads(cluster.ctl("-o", "json", "plan", "limits"))
+        assert limits == {"moves": 20, "moves_per_group": 2, "member_changes": 4}, limits
