@@ -131,7 +131,7 @@ class LoopAdminService final : public api::AdminService {
       if (next == node_.workers()) return done(std::move(*status));
       for (const auto& [id, group] : node_.worker(next).groups()) {
         status->groups.push_back(group->status());
-        if (id != kControlGroup) add_counts(*group, *status);
+        if (id != kControlGroup) add_counts(*group, *node_.worker(next).chart(), *status);
       }
       gather(next + 1, std::move(status), std::move(done));
     };
@@ -139,12 +139,12 @@ class LoopAdminService final : public api::AdminService {
     target.post(std::move(visit));
   }
 
-  void add_counts(const Group& group, api::NodeStatus& status) const {
+  static void add_counts(const Group& group, const Chart& chart, api::NodeStatus& status) {
     const Result<std::map<KeyspaceId, uint64_t>> counts = group.state_machine().counts();
     if (!counts.ok()) return;
     for (const auto& [id, count] : *counts) {
       // One that was dropped is being erased.
-      const ctrl::Keyspace* const keyspace = worker_.chart()->config->keyspace(id);
+      const ctrl::Keyspace* const keyspace = chart.config->keyspace(id);
       if (keyspace != nullptr) status.keyspaces[keyspace->name] += count;
     }
   }
