@@ -53,12 +53,13 @@ def all_led(cluster):
     return all(g["state"] == "serving" and g["settled"] >= g["changed"] for g in groups if g["id"] != 0)
 
 
-def stays_idle(cluster):
-    """Whether all groups idle in looks that are further apart than handovers of a group's leadership are."""
-    for _ in range(4):
-        if not all(g["idle"] for node in cluster.nodes for g in node.status()["groups"] if g["id"] != 0):
+def rests(cluster):
+    """Whether every node leads what it should, and all groups idle."""
+    wanted = {n["name"]: n["leaders"] for n in json.loads(cluster.ctl("-o", "json", "node", "list"))}
+    for node in cluster.nodes:
+        groups = [g for g in node.status()["groups"] if g["id"] != 0]
+        if sum(g["role"] == "leader" for g in groups) != wanted[node.name] or not all(g["idle"] for g in groups):
             return False
-        time.sleep(2)
     return True
 
 
@@ -73,8 +74,7 @@ def main():
     with Cluster(3, flags=["--groups", "1", "--shards", "16"]) as one, \
             Cluster(3, flags=["--groups", str(arguments.groups), "--shards", str(arguments.groups)]) as many:
         wait_for("all groups", lambda: all_led(many), 120)
-        # Leaders go where they should be, and then there is nothing left to do.
-        wait_for("idle groups", lambda: stays_idle(many), 120)
+        wait_for("leaders where they should be, and nothing to do", lambda: rests(many), 120)
         for name, cores in zip(("one group", f"{arguments.groups} groups"), idle([one, many], arguments.idle)):
             print(f"idle, {name:12}  {' '.join(f'{100 * core:.2f}' for core in cores)} % of a core, node by node")
         rounds = [(write(one, arguments.seconds, arguments.connections),

@@ -261,15 +261,7 @@ TEST_F(ScenarioKeyspaces, one_is_emptied_or_all) {
 
 // Keys in order have no slots: the middle of the bytes, or of the load, is a key.
 TEST_F(ScenarioKeyspaces, a_large_shard_of_keys_in_order_is_split_in_its_middle) {
-  start([](size_t, node::NodeOptions& options) {
-    options.groups = 2;
-    options.replication = 3;
-    options.shards = 2;
-    options.measure_interval = Millis(300);
-    options.split_bytes = 40'000;
-    options.split_operations = 1'000'000;
-    options.balance_cost_min = 1'000'000;
-  });
+  start(with_limits({.split_bytes = 40'000}));
   const api::KeyspaceRef ordered = create({.name = "ordered", .kind = "range"});
   const std::string common = "tenants/0000000042/orders/";
   for (int i = 100; i < 200; ++i) put(ordered, common + std::to_string(i), std::string(500, 'v'));
@@ -282,14 +274,7 @@ TEST_F(ScenarioKeyspaces, a_large_shard_of_keys_in_order_is_split_in_its_middle)
 }
 
 TEST_F(ScenarioKeyspaces, a_busy_shard_of_keys_in_order_is_split_where_its_load_is_halved) {
-  start([](size_t, node::NodeOptions& options) {
-    options.groups = 2;
-    options.replication = 3;
-    options.shards = 2;
-    options.measure_interval = Millis(300);
-    options.split_operations = 50;
-    options.balance_cost_min = 20;
-  });
+  start(with_limits({.split_operations = 50, .cost_min = 20}));
   const api::KeyspaceRef ordered = create({.name = "ordered", .kind = "range"});
   balance(*nodes, "load");
   // Of a thousand keys, ten are busy.

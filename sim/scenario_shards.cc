@@ -21,6 +21,16 @@ Nodes::Adjust with(uint32_t groups, uint32_t replication, uint32_t shards) {
   };
 }
 
+Nodes::Adjust with_limits(const LoadLimits& limits) {
+  return [=](size_t node, node::NodeOptions& options) {
+    with(2, 3, 2)(node, options);
+    options.measure_interval = Millis(300);
+    options.split_bytes = limits.split_bytes;
+    options.split_operations = limits.split_operations;
+    options.balance_cost_min = limits.cost_min;
+  };
+}
+
 bool is(const Passing& passing, PeerMessage type) { return passing.type == static_cast<uint8_t>(type); }
 
 // --- What there is ---------------------------------------------------------------------------------------------------

@@ -16,6 +16,13 @@ inline constexpr GroupId kOne{1};
 inline constexpr GroupId kTwo{2};
 
 Nodes::Adjust with(uint32_t groups, uint32_t replication, uint32_t shards);
+// Two groups of three with two shards, which are measured often; from these limits on shards are split and moved.
+struct LoadLimits {
+  uint64_t split_bytes = 1'000'000'000;
+  uint64_t split_operations = 1'000'000;
+  uint64_t cost_min = 1'000'000;
+};
+Nodes::Adjust with_limits(const LoadLimits& limits);
 bool is(const Passing& passing, node::PeerMessage type);
 
 // --- What there is ---------------------------------------------------------------------------------------------------

@@ -603,14 +603,7 @@ TEST(ScenarioShards, a_copy_keeps_to_its_rate) {
 
 // All of the load is on one shard: it is cut in two where its load is halved, and the halves go to different groups.
 TEST(ScenarioShards, a_busy_shard_is_split_and_its_load_spread) {
-  Nodes nodes(120, 3, [](size_t, node::NodeOptions& options) {
-    options.groups = 2;
-    options.replication = 3;
-    options.shards = 2;
-    options.measure_interval = Millis(300);
-    options.split_operations = 50;
-    options.balance_cost_min = 20;
-  });
+  Nodes nodes(120, 3, with_limits({.split_operations = 50, .cost_min = 20}));
   balance(nodes, "load");
   const ShardId busy = shards_of(nodes, 0, kOne).front();
   std::map<std::string, std::string> written;

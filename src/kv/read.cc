@@ -172,8 +172,10 @@ void StateMachine::read_random(api::KeyspaceRef keyspace, WallMillis wall, Rng& 
         outcome.status = record.status();
         return;
       }
-      outcome.overdue.clear();
+      const auto earlier = static_cast<ptrdiff_t>(outcome.overdue.size());
       if (!visible(*record, it->key(), wall, outcome)) continue;
+      // What is passed over is not shown, so nothing hangs on its expiry.
+      outcome.overdue.erase(outcome.overdue.begin(), outcome.overdue.begin() + earlier);
       outcome.copies.assign(1, std::string(api::decoded_key(it->key())));
       outcome.items.assign(1, {.found = true,
                                .key = outcome.copies.front(),

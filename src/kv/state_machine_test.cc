@@ -393,6 +393,27 @@ TEST_F(StateMachineTest, a_page_of_large_values_ends_early) {
   EXPECT_EQ(seen, 7u);
 }
 
+// A random key of a range keyspace is looked for behind others. The one that is shown in the end must not outlive its
+// deadline anywhere, whatever came after it.
+TEST_F(StateMachineTest, a_random_key_that_is_overdue_is_named) {
+  const api::KeyspaceRef ordered{.id = KeyspaceId(2), .kind = api::KeyspaceKind::kRange};
+  const auto put = [&](std::string_view key, int64_t lives) {
+    const api::Command command = api::Put{.key = key, .value = "v", .expiry = in(lives)};
+    apply({.commands = std::span(&command, 1), .keyspace = ordered});
+  };
+  put("a", 1000);
+  put("b", 1);
+  now_ms += 100;  // by the log's clock "b" is gone
+  set("clock", "1");
+  for (int i = 0; i < 50; ++i) {
+    machine->read({.what = api::RandomKeyRequest{}, .keyspace = ordered}, WallMillis(now_ms + 5000), rng, outcome);
+    ASSERT_EQ(outcome.items.size(), 1u);
+    EXPECT_EQ(outcome.items[0].key, "a");
+    ASSERT_EQ(outcome.overdue.size(), 1u);
+    EXPECT_EQ(outcome.overdue[0].encoded_key, api::encoded_key(ordered, "a"));
+  }
+}
+
 TEST_F(StateMachineTest, keyspaces_do_not_see_each_other) {
   const api::KeyspaceRef spaces[] = {{},
                                      {.id = KeyspaceId(2), .kind = api::KeyspaceKind::kRange},

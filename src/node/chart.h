@@ -35,20 +35,18 @@ struct Chart {
       }
     }
   }
-  // The step of an active plan that meets the condition, and its plan; nulls if there is none.
+  // The first of them that meets the condition, and its plan; nulls if there is none.
   struct Found {
     const ctrl::Plan* plan = nullptr;
     const ctrl::Step* step = nullptr;
   };
   template <typename Condition>
   Found open_step(Condition condition) const {
-    for (const auto& [id, plan] : plans) {
-      if (!plan.active()) continue;
-      for (const ctrl::Step& step : plan.steps) {
-        if (ctrl::State::is_open(plan, step) && condition(step)) return {.plan = &plan, .step = &step};
-      }
-    }
-    return {};
+    Found found;
+    for_each_open_step([&](const ctrl::Plan& plan, const ctrl::Step& step) {
+      if (found.step == nullptr && condition(step)) found = {.plan = &plan, .step = &step};
+    });
+    return found;
   }
   // Whether a node has, or is about to have, a replica of a group.
   bool has_replica(GroupId group, NodeId node) const;
