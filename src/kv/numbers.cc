@@ -7,6 +7,11 @@
 #include <cstdlib>
 
 namespace flux::kv {
+namespace {
+
+constexpr size_t kFloatBytes = 5 * 1024;
+
+}  // namespace
 
 std::optional<int64_t> parse_integer(std::string_view text) {
   int64_t value = 0;
@@ -19,8 +24,9 @@ std::optional<int64_t> parse_integer(std::string_view text) {
 }
 
 std::optional<long double> parse_float(std::string_view text) {
-  // The longest finite long double without an exponent has about 5000 characters; nobody means more than this.
-  if (text.empty() || text.size() > 255 || static_cast<unsigned char>(text.front()) <= ' ') return std::nullopt;
+  // What format_float() writes has up to 4953 characters and is a number again; Redis's limit, too.
+  if (text.empty() || text.size() >= kFloatBytes) return std::nullopt;
+  if (static_cast<unsigned char>(text.front()) <= ' ') return std::nullopt;
   const std::string copy(text);
   char* end = nullptr;
   errno = 0;
@@ -32,7 +38,7 @@ std::optional<long double> parse_float(std::string_view text) {
 }
 
 std::string format_float(long double value) {
-  char buffer[5200];
+  char buffer[kFloatBytes];
   const int size = std::snprintf(buffer, sizeof(buffer), "%.17Lf", value);
   std::string text(buffer, static_cast<size_t>(size));
   if (text.find('.') != std::string::npos) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cfloat>
 #include <set>
 
 #include "api/keyspace.h"
@@ -516,6 +517,8 @@ TEST(Numbers, as_redis_reads_and_writes_them) {
   EXPECT_EQ(parse_float("1e9999"), std::nullopt);
   EXPECT_EQ(parse_float("1e-9999"), std::nullopt);
   EXPECT_EQ(parse_float("nan"), std::nullopt);
+  EXPECT_EQ(parse_float(format_float(-LDBL_MAX)), -LDBL_MAX) << "what was written cannot be added to";
+  EXPECT_EQ(parse_float(std::string(6000, '1')), std::nullopt);
   EXPECT_EQ(parse_float(" 1"), std::nullopt);
 }
 

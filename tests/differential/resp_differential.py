@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """The same bytes to redis-server and to fluxkv; the same bytes back, but for what docs/differences.md names.
 
-    resp_differential.py [--seconds S] [--seed N] [FILE...]
+    resp_differential.py [--seconds S] [--from SEED] [--seed N] [FILE...]
 
-Without a seed or files: the inputs kept in tests/fuzz/resp_differential, then new ones until the time is over. A case is
-one connection's life: commands in the shapes clients send them, options that do not go together, numbers at the edges,
-binary keys, protocol errors. A case that differs is made smaller and kept in build/fuzz/failures; FILE runs it again.
+Without --seed or files: the inputs kept in tests/fuzz/resp_differential, then new ones until the time is over, from SEED
+on or from anywhere. A case is one connection's life: commands in the shapes clients send them, options that do not go
+together, numbers at the edges, binary keys, protocol errors. A case that differs is made smaller and kept in
+build/fuzz/failures; FILE runs it again.
 """
 import argparse
 import json
@@ -48,9 +49,9 @@ TIMES = FAR + ["0", "-1", "-5", "abc", "", "9223372036854775807", "-922337203685
 ODD_WORDS = ["FOO", "NX", "XX", "GET", "KEEPTTL", "PERSIST", "GT", "LT", "REPLACE", "EX", "PX", "COUNT", "MATCH", "", "DB"]
 
 
-# With other words they would go to one of Redis's other databases, keep half of what was refused, or go on where no
-# scan has been.
-ONE_SHAPE = ("SELECT", "COPY", "HELLO", "SCAN")
+# With other words they would go to one of Redis's other databases, keep half of what was refused, go on where no scan
+# has been, or wait for replicas that this Redis does not have.
+ONE_SHAPE = ("SELECT", "COPY", "HELLO", "SCAN", "WAIT")
 
 
 class Maker:
@@ -249,6 +250,11 @@ def two_numbers(theirs, ours):
     return all(re.fullmatch(rb":\d+\r\n", each) for each in (theirs, ours))
 
 
+def overdue_keys_count(theirs, ours):
+    """Redis counts a key that was set with a deadline in the past until it meets it."""
+    return two_numbers(theirs, ours) and int(ours[1:]) < int(theirs[1:])
+
+
 def no_such_keyspace(expected, got):
     """Databases have names, so one that is no number is one that is not there."""
     return expected == b"-ERR value is not an integer or out of range\r\n" and got.startswith(b"-ERR there is no keyspace ")
@@ -263,6 +269,7 @@ EXCEPTIONS = {
     # Keys come in each store's own order.
     "KEYS": in_any_order, "SCAN": another_walk,
     "GETEX": time_of_no_key,
+    "DBSIZE": overdue_keys_count,
 }
 
 
@@ -401,6 +408,7 @@ def save(name, items):
 def main():
     parser = argparse.ArgumentParser(description="Holds fluxkv's answers against redis-server's.")
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--from", type=int, dest="first", metavar="SEED", help="the first new case; anywhere without it")
     parser.add_argument("--seed", type=int, help="this case only")
     parser.add_argument("files", nargs="*", type=pathlib.Path, help="cases that were kept")
     options = parser.parse_args()
@@ -426,7 +434,7 @@ def main():
             run(options.seed, Maker(random.Random(options.seed)).case())
         elif not options.files:
             until = time.monotonic() + options.seconds
-            base = random.SystemRandom().randrange(1 << 40)
+            base = random.SystemRandom().randrange(1 << 40) if options.first is None else options.first
             while time.monotonic() < until and len(problems) < 10:
                 run(base + cases, Maker(random.Random(base + cases)).case())
                 cases += 1
