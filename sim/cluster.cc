@@ -70,6 +70,7 @@ Knobs Knobs::draw(Rng rng) {
   node.split_bytes = rng.between(1'000, 20'000);
   node.split_operations = rng.between(20, 200);
   node.balance_cost_min = rng.between(5, 50);
+  node.lost_after = rng.chance(0.5) ? Micros() : micros(1'000'000, 15'000'000);
   return knobs;
 }
 
@@ -312,18 +313,40 @@ std::vector<GroupId> Cluster::all_groups() {
   return ids;
 }
 
-bool Cluster::converged(bool all_members) {
+bool Cluster::converged() {
   if (!founded()) return false;
   const std::optional<size_t> control = leader(node::kControlGroup);
   if (!control) return false;
   const node::ChartPtr now = chart(*control);
-  // Whoever is down for good holds up what concerns it.
-  if (all_members && (!now->actions.empty() || std::any_of(now->progress.begin(), now->progress.end(),
-                                                           [](const auto& each) { return each.second.busy(); }))) {
+  if (!now->actions.empty() ||
+      std::any_of(now->progress.begin(), now->progress.end(), [](const auto& each) { return each.second.busy(); })) {
     return false;
   }
   const std::vector<GroupId> ids = all_groups();
-  return std::all_of(ids.begin(), ids.end(), [&](GroupId id) { return converged(id, all_members); });
+  return std::all_of(ids.begin(), ids.end(), [&](GroupId id) { return converged(id); });
+}
+
+bool Cluster::goes_on(std::map<GroupId, Mark>& marks) {
+  if (!founded() || !leader(node::kControlGroup)) return false;
+  const std::vector<GroupId> ids = all_groups();
+  return std::all_of(ids.begin(), ids.end(), [&](GroupId id) { return goes_on(id, marks); });
+}
+
+bool Cluster::goes_on(GroupId id, std::map<GroupId, Mark>& marks) {
+  const std::optional<size_t> led = leader(id);
+  if (!led) return false;
+  const api::GroupStatus leads = *group(*led, id);
+  const Mark& mark = marks.emplace(id, Mark{.term = leads.term, .last = leads.last_index}).first->second;
+  if (mark.term != leads.term) {
+    marks.erase(id);
+    return false;
+  }
+  return std::all_of(leads.voters.begin(), leads.voters.end(), [&](NodeId member) {
+    const std::optional<size_t> i = host_of(member);
+    if (!i || !up(*i)) return true;
+    const std::optional<api::GroupStatus> status = group(*i, id);
+    return status && status->applied_index >= mark.last && status->leader == node_id(*led);
+  });
 }
 
 // Nothing of the group is on its way any more, and nothing is left of what has gone.
@@ -333,24 +356,19 @@ bool Cluster::settled_shards(size_t i, GroupId id) {
                      [](const kv::ShardInfo& shard) { return shard.state == kv::ShardState::kServing && !shard.feed; });
 }
 
-bool Cluster::converged(GroupId id, bool all_members) {
+bool Cluster::converged(GroupId id) {
   const std::optional<size_t> led = leader(id);
-  if (!led) return false;
+  if (!led || !settled_shards(*led, id)) return false;
   const api::GroupStatus leads = *group(*led, id);
-  if (all_members && !settled_shards(*led, id)) return false;
   if (leads.joint || leads.applied_index != leads.commit_index || leads.commit_index != leads.last_index) return false;
   std::vector<NodeId> members = leads.voters;
   members.insert(members.end(), leads.learners.begin(), leads.learners.end());
-  for (const NodeId member : members) {
+  return std::all_of(members.begin(), members.end(), [&](NodeId member) {
     const std::optional<size_t> i = host_of(member);
-    if (!i || !up(*i)) {
-      if (all_members) return false;
-      continue;
-    }
+    if (!i || !up(*i)) return false;
     const std::optional<api::GroupStatus> status = group(*i, id);
-    if (!status || status->applied_index != leads.applied_index || status->leader != node_id(*led)) return false;
-  }
-  return true;
+    return status && status->applied_index == leads.applied_index && status->leader == node_id(*led);
+  });
 }
 
 void Cluster::report(std::string problem) {

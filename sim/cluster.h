@@ -105,9 +105,16 @@ class Cluster {
   std::optional<size_t> leader(GroupId id);
   // Groups that hold shards, by the newest configuration that a running node knows; the controller's first.
   std::vector<GroupId> all_groups();
-  // Of every group the leader's members that run have applied the same index, all of it committed, and nothing is being
-  // moved; how many of the members must run.
-  bool converged(bool all_members);
+  // Of every group all members have applied the same index, all of it committed, and nothing is being moved.
+  bool converged();
+  // Where a group's log ended under its leader.
+  struct Mark {
+    Term term;
+    Index last;
+  };
+  // Of every group the members that run know the leader, and have applied what its log held when it was looked at
+  // first. `marks` begins empty and belongs to one wait.
+  bool goes_on(std::map<GroupId, Mark>& marks);
   // The first problem that nothing was to blame for; empty if there is none.
   const std::string& problem() const { return problem_; }
   void report(std::string problem);
@@ -131,7 +138,8 @@ class Cluster {
   };
   node::NodeOptions options_of(size_t i) const;
   void launch(size_t i, const node::JoinTicket* ticket);
-  bool converged(GroupId id, bool all_members);
+  bool converged(GroupId id);
+  bool goes_on(GroupId id, std::map<GroupId, Mark>& marks);
   bool settled_shards(size_t i, GroupId id);
   void make_process(size_t i);
   void end_process(size_t i);

@@ -392,6 +392,79 @@ TEST(ScenarioShards, a_node_is_drained_and_removed) {
   clients.check();
 }
 
+// --- Replicas that even out by themselves
+// -----------------------------------------------------------------------------
+
+std::map<NodeId, size_t> replicas_of_nodes(Nodes& nodes) {
+  std::map<NodeId, size_t> counts;
+  const node::ChartPtr chart = nodes.chart(somebody(nodes));
+  for (const auto& [id, group] : chart->config->groups) {
+    for (const NodeId each : group.voters) ++counts[each];
+  }
+  return counts;
+}
+
+// A node that joins gets its share of replicas and of leaders without a word from anybody; nobody sees an error.
+TEST(ScenarioShards, a_new_node_gets_its_share_by_itself) {
+  Nodes nodes(141, 3, with(4, 3, 8));
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  const size_t fresh = nodes.join(0);
+  const auto leads = [&](size_t i) {
+    size_t count = 0;
+    const node::ChartPtr chart = nodes.chart(0);
+    for (const auto& [id, group] : chart->config->groups) count += nodes.leader(id) == i ? 1U : 0U;
+    return count;
+  };
+  clients.until([&] {
+    const auto counts = replicas_of_nodes(nodes);
+    const auto has_share = [&](size_t i) { return counts.at(nodes.id(i)) == 3 && leads(i) == 1; };
+    return counts.contains(nodes.id(fresh)) && has_share(0) && has_share(1) && has_share(2) && has_share(fresh);
+  });
+  EXPECT_EQ(nodes.chart(0)->plans.rbegin()->second.steps.size(), 3U) << "no more moves than there must";
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.check();
+}
+
+// A node that stays away is lost after a while: its replicas go to others, so that the next one may fail. When it is
+// back it is as good as a new one.
+TEST(ScenarioShards, replicas_of_a_node_that_stays_away_go_to_others) {
+  const auto adjust = [](size_t node, node::NodeOptions& options) {
+    with(4, 3, 8)(node, options);
+    options.lost_after = Millis(4'000);
+  };
+  Nodes nodes(142, 5, adjust);
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  std::vector<NodeId> ids;
+  for (size_t i = 0; i < nodes.size(); ++i) ids.push_back(nodes.id(i));
+  const auto holds_nothing = [&](size_t i) { return !replicas_of_nodes(nodes).contains(ids[i]); };
+  nodes.crash(4);
+  clients.run(Millis(2'000));
+  EXPECT_FALSE(holds_nothing(4)) << "it may be back in a moment";
+  clients.until([&] { return holds_nothing(4); });
+  nodes.crash(3);
+  clients.until([&] { return holds_nothing(3); });
+  wait_quiet(nodes);
+  const uint64_t errors = clients.errors();
+  nodes.crash(2);
+  clients.until([&] {
+    const node::ChartPtr chart = nodes.chart(0);
+    return std::all_of(chart->config->groups.begin(), chart->config->groups.end(),
+                       [&](const auto& each) { return nodes.leader(each.first) != SIZE_MAX; });
+  });
+  clients.run(Millis(2'000));
+  EXPECT_LE(clients.errors(), errors + 6) << "only what was under way: " << clients.first_error();
+  for (const size_t i : {2U, 3U, 4U}) ASSERT_TRUE(nodes.start(i).ok());
+  clients.until([&] {
+    const auto counts = replicas_of_nodes(nodes);
+    return counts.size() == 5 && std::all_of(counts.begin(), counts.end(),
+                                             [](const auto& each) { return each.second == 2 || each.second == 3; });
+  });
+  EXPECT_TRUE(nodes.chart(0)->lost.empty());
+  clients.check();
+}
+
 // The configuration is what leaders have reported. Here a member was taken out, which is reported, and came back, which
 // is not: by the configuration it may go, by the log the group counts on it.
 TEST(ScenarioShards, a_member_stays_although_the_configuration_does_not_know) {

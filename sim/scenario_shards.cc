@@ -173,16 +173,15 @@ void Clients::step() {
 }
 
 void Clients::begin(Client& client) {
-  do ++client.through;
-  while (!nodes_.up(client.through % nodes_.size()));
-  const size_t through = client.through % nodes_.size();
+  do client.through = (client.through + 1) % nodes_.size();
+  while (!nodes_.up(client.through));
   client.since = nodes_.world().now();
   Rng& rng = nodes_.world().rng();
   if (!client.keys.empty() && rng.below(4) == 0) {
     auto key = client.keys.begin();
     std::advance(key, static_cast<ptrdiff_t>(rng.below(client.keys.size())));
     client.asked = key->first;
-    client.read = nodes_.begin_get(through, client.asked);
+    client.read = nodes_.begin_get(client.through, client.asked);
     return;
   }
   ++client.number;
@@ -200,7 +199,7 @@ void Clients::begin(Client& client) {
     client.keys[key].possible.insert(client.number);
     commands.push_back(api::Put{.key = key, .value = value});
   }
-  client.write = nodes_.begin_write(through, commands);
+  client.write = nodes_.begin_write(client.through, commands);
 }
 
 void Clients::collect(Client& client) {
@@ -221,8 +220,7 @@ void Clients::collect(Client& client) {
     if ((**client.read).status.ok()) check_value(client.asked, client.keys[client.asked], (**client.read).value);
     client.read = nullptr;
   }
-  const size_t through = client.through % nodes_.size();
-  if (!nodes_.up(through)) give_up(client);
+  if (!nodes_.up(client.through)) give_up(client);
 }
 
 void Clients::note(const Status& status, const Client& client) {
@@ -230,7 +228,7 @@ void Clients::note(const Status& status, const Client& client) {
   slowest_ = std::max(slowest_, nodes_.world().now() - client.since);
   if (status.ok()) return;
   if (errors_++ == 0) {
-    first_error_ = client.name + " through n" + std::to_string(client.through % nodes_.size() + 1) + " at " +
+    first_error_ = client.name + " through n" + std::to_string(client.through + 1) + " at " +
                    std::to_string(nodes_.world().now().since_start().count()) + ": " + status.to_string();
   }
 }

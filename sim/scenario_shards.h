@@ -53,7 +53,8 @@ uint64_t begin_move(Nodes& nodes, ShardId shard, GroupId to);
 class Clients {
  public:
   explicit Clients(Nodes& nodes, size_t count = 6, size_t value_bytes = 20) : nodes_(nodes), value_bytes_(value_bytes) {
-    for (size_t i = 0; i < count; ++i) clients_.push_back({.name = "c" + std::to_string(i), .through = i});
+    for (size_t i = 0; i < count; ++i)
+      clients_.push_back({.name = "c" + std::to_string(i), .through = i % nodes.size()});
   }
 
   // Runs the world with the clients until something has happened.

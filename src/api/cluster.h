@@ -29,6 +29,7 @@ struct NodeView {
   uint64_t replicas = 0;  // of groups, the controller's not counted
   uint64_t leaders = 0;   // groups that it should lead
   bool silent = false;    // not heard for a while by whoever leads the controller
+  bool lost = false;      // for so long that its replicas go to other nodes
 };
 
 struct GroupView {
@@ -161,7 +162,7 @@ struct SetReplication {
   std::string keyspace;
   uint32_t replication = 1;
 };
-// Plans the moves that even out the shards.
+// Plans the moves that even out the shards, and the changes of members that even out the replicas.
 struct Rebalance {};
 struct SetBalance {
   std::string mode;  // off, shards, load

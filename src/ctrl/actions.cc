@@ -6,6 +6,7 @@
 #include <map>
 
 #include "ctrl/balance.h"
+#include "ctrl/spread.h"
 
 namespace flux::ctrl {
 namespace {
@@ -69,8 +70,10 @@ class Planner {
   }
 
   void rebalance() {
-    if (state_.balance != BalanceMode::kShards) return;
-    if (!balancing_moves(state_, 1).empty()) actions_.emplace_back(ProposeRebalance{});
+    if (state_.balance == BalanceMode::kOff) return;
+    const bool shards = state_.balance == BalanceMode::kShards && !balancing_moves(state_, 1).empty();
+    const bool replicas = !balancing_changes(state_, 1).empty();
+    if (shards || replicas) actions_.emplace_back(ProposeRebalance{.shards = shards, .replicas = replicas});
   }
 
   std::vector<Action> take() { return std::move(actions_); }
@@ -87,7 +90,7 @@ class Planner {
   // Whether the receiver is as able as it was when the plan was made.
   bool can_begin(const Task& task) const {
     const auto* move = std::get_if<MoveShard>(&task);
-    return !move || receiver_is_able(state_, *move).ok();
+    return move ? receiver_is_able(state_, *move).ok() : !state_.silent.contains(std::get<ChangeReplica>(task).add);
   }
 
   void work(const Plan& plan, uint32_t at, const Step& step) {

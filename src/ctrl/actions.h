@@ -47,8 +47,10 @@ struct UndoMembers {
   bool operator==(const UndoMembers&) const = default;
 };
 
-// Propose Rebalance: shards are not where they should be.
+// Propose Rebalance: shards or replicas are not where they should be.
 struct ProposeRebalance {
+  bool shards = false;
+  bool replicas = false;
   bool operator==(const ProposeRebalance&) const = default;
 };
 

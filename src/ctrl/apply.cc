@@ -89,6 +89,24 @@ void Turn::finish(Plan& done) {
 void Turn::remove(NodeId node) {
   draft().nodes[node].state = NodeState::kRemoved;
   state_.silent.erase(node);
+  state_.lost.erase(node);
+}
+
+Status Turn::check_gives_way(const Plan& plan, const Step& step, std::string_view what) const {
+  const bool at_work = step.phase != StepPhase::kPending && step.phase != StepPhase::kFailed;
+  if (plan.kind == PlanKind::kRebalance && plan.state == PlanState::kRunning && at_work) {
+    return refuse(ErrorCode::kUnavailable, "a rebalance (plan {}) is at work on {}: try again later", plan.id, what);
+  }
+  if (plan.kind == PlanKind::kRebalance && step.given_up() == StepPhase::kUndone) return {};
+  return refuse(ErrorCode::kPrecondition, "plan {} is at work on {}: cancel it or let it end", plan.id, what);
+}
+
+void Turn::give_way() {
+  for (const Place& place : giving_way_) {
+    Plan& plan = state_.plans[place.plan];
+    plan.steps[place.step].phase = StepPhase::kUndone;
+    advance(plan);
+  }
 }
 
 void Turn::forget_oldest_plans() {
@@ -108,6 +126,7 @@ void Turn::forget_oldest_plans() {
 }
 
 void Turn::commit() {
+  give_way();
   forget_oldest_plans();
   if (draft_) state_.history.push(*std::move(draft_));
   draft_.reset();

@@ -39,7 +39,7 @@ Result<ChangeReplica> replacement(Config& planned, const std::set<NodeId>& silen
   return ChangeReplica{.group = group.id, .add = by, .remove = node};
 }
 
-Result<std::vector<Task>> replacements(const Turn& turn, NodeId node, NodeId by) {
+Result<std::vector<Task>> replacements(Turn& turn, NodeId node, NodeId by) {
   FLUX_RETURN_IF_ERROR(
       turn.check_unplanned(fmt::format("node {}", node), [&](const Step& step) { return step.touches(node); }));
   FLUX_RETURN_IF_ERROR(turn.check_room_for_plan());
@@ -102,8 +102,9 @@ Status on(Turn& turn, const AnnounceNode& command) {
   if (command.record.name != node->record.name) {
     return refuse(ErrorCode::kInvalidArgument, "node {} is called '{}'", command.record.id, node->record.name);
   }
-  if (command.record == node->record && command.cores == node->cores) return {};
+  if (node->announced && command.record == node->record && command.cores == node->cores) return {};
   Node& changed = turn.draft().nodes[command.record.id];
+  changed.announced = true;
   changed.record = command.record;
   changed.cores = command.cores;
   return {};
@@ -138,7 +139,20 @@ Status on(Turn& turn, const ReportSilent& command) {
   for (const NodeId id : command.nodes) {
     if (!present(turn.config(), id)) return refuse(ErrorCode::kNotFound, "there is no node {}", id);
   }
+  if (!std::includes(command.nodes.begin(), command.nodes.end(), command.lost.begin(), command.lost.end())) {
+    return refuse(ErrorCode::kInvalidArgument, "a node that is lost is a silent one");
+  }
   turn.state().silent = command.nodes;
+  turn.state().lost = command.lost;
+  // Whoever rebalances does not wait for a receiver that is lost.
+  for (auto& [id, plan] : turn.state().plans) {
+    if (!plan.active() || plan.kind != PlanKind::kRebalance) continue;
+    for (Step& step : plan.steps) {
+      const auto* change = std::get_if<ChangeReplica>(&step.task);
+      if (change && command.lost.contains(change->add) && State::is_open(plan, step)) step.phase = step.given_up();
+    }
+    turn.advance(plan);
+  }
   return {};
 }
 

@@ -1,6 +1,7 @@
 // Moves, and the plans that carry them out.
 #include <algorithm>
 
+#include "ctrl/spread.h"
 #include "ctrl/turn.h"
 
 namespace flux::ctrl {
@@ -47,25 +48,6 @@ void resume(Plan& plan) {
   }
 }
 
-// What a step that is given up becomes. What a group has staged of a shard goes by itself once no step speaks of it; a
-// new learner has to be taken out again.
-StepPhase given_up(const Step& step) {
-  switch (step.phase) {
-    case StepPhase::kPending:
-      return StepPhase::kUndone;
-    case StepPhase::kCopying:
-    case StepPhase::kReady:
-    case StepPhase::kFailed:
-      return std::holds_alternative<MoveShard>(step.task) ? StepPhase::kUndone : StepPhase::kUndoing;
-    case StepPhase::kSettling:
-    case StepPhase::kDone:
-    case StepPhase::kUndoing:
-    case StepPhase::kUndone:
-      return step.phase;
-  }
-  return step.phase;
-}
-
 void take_back_intent(Turn& turn, const Plan& plan) {
   for (const GroupId id : plan.groups) {
     const bool began = turn.state().progress_of(id).settled >= turn.config().group(id)->born;
@@ -82,7 +64,7 @@ void take_back_intent(Turn& turn, const Plan& plan) {
 
 void cancel(Turn& turn, Plan& plan) {
   plan.state = PlanState::kCancelling;
-  for (Step& step : plan.steps) step.phase = given_up(step);
+  for (Step& step : plan.steps) step.phase = step.given_up();
   take_back_intent(turn, plan);
   turn.note = fmt::format("{} steps undone, {} being undone; {} done stay so, {} are handed over and go on",
                           plan.count(StepPhase::kUndone), plan.count(StepPhase::kUndoing), plan.count(StepPhase::kDone),
@@ -111,10 +93,16 @@ Status on(Turn& turn, const Move& command) {
   return {};
 }
 
-Status on(Turn& turn, const Rebalance&) {
+Status on(Turn& turn, const Rebalance& command) {
   FLUX_RETURN_IF_ERROR(turn.check_room_for_plan());
-  const std::vector<MoveShard> moves = balancing_moves(turn.state());
-  if (!moves.empty()) turn.begin(PlanKind::kRebalance, {moves.begin(), moves.end()});
+  std::vector<Task> tasks;
+  if (command.shards) {
+    for (const MoveShard& move : balancing_moves(turn.state())) tasks.emplace_back(move);
+  }
+  if (command.replicas) {
+    for (const ChangeReplica& change : balancing_changes(turn.state())) tasks.emplace_back(change);
+  }
+  if (!tasks.empty()) turn.begin(PlanKind::kRebalance, tasks);
   return {};
 }
 

@@ -7,7 +7,7 @@
 namespace flux::ctrl {
 namespace {
 
-Status check_untouched(const Turn& turn, const Shard& shard) {
+Status check_untouched(Turn& turn, const Shard& shard) {
   FLUX_RETURN_IF_ERROR(
       turn.check_unplanned(fmt::format("shard {}", shard.id), [&](const Step& step) { return step.moves(shard.id); }));
   return turn.check_settled(shard.group);

@@ -29,7 +29,7 @@ std::vector<Command> one_of_each() {
       {.body = RemoveNode{NodeId(7)}},
       {.body = ReplaceNode{.node = NodeId(7), .by = NodeId(8)}},
       {.body = SetReplication{"k", 5}},
-      {.body = Rebalance{}},
+      {.body = Rebalance{.shards = true, .replicas = false}},
       {.body = SetBalance{BalanceMode::kLoad}},
       {.body = ControlPlan{PlanId(4), PlanVerb::kCancel}},
       {.body = ReportProgress{.plan = PlanId(4),
@@ -43,7 +43,7 @@ std::vector<Command> one_of_each() {
       {.body = Settled{.group = GroupId(2), .num = ConfigNum(6)}},
       {.body = ReportGroup{.group = GroupId(2), .entry = Index(8), .voters = {NodeId(1)}, .learners = {NodeId(2)}}},
       {.body = AnnounceNode{.record = node(7).record, .cores = 4}},
-      {.body = ReportSilent{{NodeId(2), NodeId(5)}}},
+      {.body = ReportSilent{.nodes = {NodeId(2), NodeId(5)}, .lost = {NodeId(5)}}},
       {.body = SetLimits{{.moves_max = 8, .moves_per_group_max = 0, .changes_max = 2}}},
   };
 }
@@ -62,7 +62,7 @@ TEST(Codec, golden_commands) {
       "01000a07",
       "01000b0708",
       "01000c016b05",
-      "01000d",
+      "01000d0100",
       "01000e03",
       "01000f0403",
       "010010040108090a02046469736b",
@@ -70,7 +70,7 @@ TEST(Codec, golden_commands) {
       "0100120206",
       "010013020801010102",
       "01001407026e37076e373a37333830000004",
-      "010015020205",
+      "0100150202050105",
       "010016080002",
   };
   const std::vector<Command> commands = one_of_each();
@@ -130,9 +130,9 @@ TEST(Codec, golden_configuration) {
   controller.run();
   controller.ok(hash_keyspace("d", 2, 1));
   EXPECT_EQ(hex(encode_config(controller.config())),
-            "01040101026e31076e313a373338300000010401010201020101010100010101030164010100020100010202200001");
+            "01050101026e31076e313a37333830000001040101010201030101010100010101030164010100020100010202200001");
   EXPECT_EQ(hex(*controller.state().history.delta(controller.config().num)),
-            "010400000101030164010100020100010202200001");
+            "010500000101030164010100020100010202200001");
 }
 
 TEST(Codec, state_survives_a_snapshot_and_refuses_any_other_bytes) {

@@ -112,10 +112,12 @@ struct SetReplication {
   static void fields(auto& self, auto& io) { io(self.keyspace, self.replication); }
 };
 
-// Plans the fewest moves that even out the shards, beside those that are planned already. Nothing to move: OK, without
-// a plan.
+// Plans the fewest moves that even out the shards over the groups, and the fewest changes of members that even out the
+// replicas over the nodes, beside those that are planned already. Nothing to do: OK, without a plan.
 struct Rebalance {
-  static void fields(auto&, auto&) {}
+  bool shards = true;
+  bool replicas = true;
+  static void fields(auto& self, auto& io) { io(self.shards, self.replicas); }
 };
 
 struct SetBalance {
@@ -177,10 +179,13 @@ struct AnnounceNode {
   static void fields(auto& self, auto& io) { io(self.record, self.cores); }
 };
 
-// Which nodes whoever leads the controller has not heard for a while; the others are heard. See State::silent.
+// Which nodes whoever leads the controller has not heard for a while; the others are heard. `lost`: those of them that
+// are not waited for any longer. See State.
 struct ReportSilent {
   std::set<NodeId> nodes;
-  static void fields(auto& self, auto& io) { io(self.nodes); }
+  std::set<NodeId> lost;
+  static void fields(auto& self, auto& io) { io(self.nodes, self.lost); }
+  bool operator==(const ReportSilent&) const = default;
 };
 
 // What plans may do at once; 0 leaves a limit as it is.

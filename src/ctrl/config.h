@@ -32,9 +32,10 @@ inline constexpr NodeState kLast<NodeState> = NodeState::kRemoved;
 struct Node {
   api::NodeRecord record;
   NodeState state = NodeState::kActive;
-  uint32_t cores = 1;  // its share of replicas and leaders
+  uint32_t cores = 1;      // its share of replicas and leaders
+  bool announced = false;  // it has run: what it says of itself is known
 
-  static void fields(auto& self, auto& io) { io(self.record, self.state, self.cores); }
+  static void fields(auto& self, auto& io) { io(self.record, self.state, self.cores, self.announced); }
   bool operator==(const Node&) const = default;
 };
 

@@ -16,7 +16,11 @@ using namespace flux::ctrl;
 State small_cluster() {
   State state;
   const auto ok = [&](CommandBody body) { FLUX_CHECK(apply(state, {.body = std::move(body)}).status.ok()); };
-  for (uint64_t id = 1; id <= 4; ++id) ok(AddNode{.record = {.id = NodeId(id), .name = std::to_string(id)}});
+  for (uint64_t id = 1; id <= 4; ++id) {
+    const api::NodeRecord record{.id = NodeId(id), .name = std::to_string(id)};
+    ok(AddNode{.record = record});
+    ok(AnnounceNode{.record = record});
+  }
   ok(Join{{{.id = GroupId(1), .replicas = 3}, {.id = GroupId(2), .replicas = 3}}});
   ok(Settled{.group = GroupId(1), .num = state.config().num});
   ok(Settled{.group = GroupId(2), .num = state.config().num});

@@ -55,7 +55,10 @@ class Model {
 
   void replay() const {
     State state;
-    for (uint64_t id = 1; id <= 5; ++id) apply(state, {.body = node(id)});
+    for (uint64_t id = 1; id <= 5; ++id) {
+      apply(state, {.body = node(id)});
+      apply(state, {.body = announce(id)});
+    }
     for (const std::string& command : log_) apply(state, decode_command(command).value());
     ASSERT_EQ(encode_state(state), a_.bytes());
   }
@@ -163,8 +166,12 @@ class Model {
             .name = any_name(), .kind = KeyspaceKind::kRange, .split_at = {"m", rng_.chance(0.9) ? "z" : "c"}};
       case 7:
         return DropKeyspace{any_name()};
-      case 8:
-        return node(rng_.below(10), static_cast<uint32_t>(rng_.below(4)));
+      case 8: {
+        const uint64_t id = rng_.below(10);
+        const auto cores = static_cast<uint32_t>(rng_.below(4));
+        if (rng_.chance(0.5)) return announce(id, cores);
+        return node(id, cores);
+      }
       case 9:
         return DrainNode{any_node()};
       case 10:
@@ -174,7 +181,7 @@ class Model {
       case 12:
         return SetReplication{any_name(), static_cast<uint32_t>(rng_.below(6))};
       case 13:
-        return Rebalance{};
+        return Rebalance{.shards = rng_.chance(0.5), .replicas = rng_.chance(0.5)};
       case 14:
         return SetBalance{static_cast<BalanceMode>(rng_.between(1, 3))};
       case 15:
@@ -193,10 +200,17 @@ class Model {
                             .moves_per_group_max = static_cast<uint32_t>(rng_.below(4)),
                             .changes_max = static_cast<uint32_t>(rng_.below(4))}};
         }
-        return rng_.chance(0.3) ? ReportSilent{{any_node(), any_node()}} : ReportSilent{};
+        return silent();
       default:
         return report();
     }
+  }
+
+  CommandBody silent() {
+    ReportSilent words;
+    if (rng_.chance(0.3)) words.nodes = {any_node(), any_node()};
+    if (rng_.chance(0.5) && !words.nodes.empty()) words.lost.insert(*words.nodes.begin());
+    return words;
   }
 
   CommandBody merge() {

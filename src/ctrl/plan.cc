@@ -19,6 +19,23 @@ bool Step::moves(ShardId shard) const {
   return move && move->shard == shard;
 }
 
+StepPhase Step::given_up() const {
+  switch (phase) {
+    case StepPhase::kPending:
+      return StepPhase::kUndone;
+    case StepPhase::kCopying:
+    case StepPhase::kReady:
+    case StepPhase::kFailed:
+      return std::holds_alternative<MoveShard>(task) ? StepPhase::kUndone : StepPhase::kUndoing;
+    case StepPhase::kSettling:
+    case StepPhase::kDone:
+    case StepPhase::kUndoing:
+    case StepPhase::kUndone:
+      return phase;
+  }
+  return phase;
+}
+
 size_t Plan::current() const {
   const auto open = std::find_if(steps.begin(), steps.end(), [](const Step& step) { return !step.final(); });
   return static_cast<size_t>(open - steps.begin());

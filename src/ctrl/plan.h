@@ -67,6 +67,9 @@ struct Step {
   bool touches(GroupId group) const;
   bool touches(NodeId node) const;
   bool moves(ShardId shard) const;
+  // What a step becomes that is given up. What a group has staged of a shard goes by itself once no step speaks of it;
+  // a new learner has to be taken out again.
+  StepPhase given_up() const;
 
   static void fields(auto& self, auto& io) {
     io(self.task, self.phase, self.handed_over, self.bytes_done, self.bytes_total, self.keys_done, self.reason);
@@ -76,7 +79,7 @@ struct Step {
 
 enum class PlanKind : uint8_t {
   kMove = 1,
-  kRebalance = 2,
+  kRebalance = 2,   // of shards and of replicas; gives way to what people ask for
   kDrainGroup = 3,  // when done, its groups are gone
   kDrainNode = 4,
   kReplaceNode = 5,  // when done, its node is removed

@@ -327,7 +327,7 @@ TEST(Plans, replication_follows_the_neediest_keyspace) {
   for (const auto& [id, group] : controller.config().groups) EXPECT_EQ(group.voters.size(), 4U);
 }
 
-TEST(Plans, replicas_and_leaders_are_spread_by_cores) {
+TEST(Plans, replicas_and_leaders_of_new_groups_are_spread_by_cores) {
   Controller controller(0);
   for (uint64_t id = 1; id <= 6; ++id) controller.ok(node(id, id == 6 ? 8 : 4));
   for (uint64_t id = 1; id <= 14; ++id) controller.ok(join({id}));

@@ -72,6 +72,9 @@ Status check(const State& state) {
     const Node* node = config.node(id);
     if (!node || node->state == NodeState::kRemoved) return corrupt("a silent node that does not exist");
   }
+  if (!std::includes(state.silent.begin(), state.silent.end(), state.lost.begin(), state.lost.end())) {
+    return corrupt("a lost node that is heard");
+  }
   for (const uint32_t limit : {state.limits.moves_max, state.limits.moves_per_group_max, state.limits.changes_max}) {
     if (limit == 0 || limit > kPlanLimitMax) return corrupt("an impossible limit of plans");
   }

@@ -60,6 +60,7 @@ struct State {
   ShardId last_shard;
   PlanId last_plan;
   std::set<NodeId> silent;  // not heard for a while: they are chosen for nothing new, and lose nothing
+  std::set<NodeId> lost;    // of the silent ones: for so long that their replicas go to others
   PlanLimits limits;
 
   const Config& config() const { return history.newest(); }
@@ -68,17 +69,6 @@ struct State {
   const GroupProgress& progress_of(GroupId group) const;
   // Whether a quorum of the group's voters is heard.
   bool has_quorum(const Group& group) const;
-  // The active plan with a step that is not final and meets the condition; null if there is none.
-  template <typename Condition>
-  const Plan* planned(Condition condition) const {
-    for (const auto& [id, each] : plans) {
-      if (!each.active()) continue;
-      for (const Step& step : each.steps) {
-        if (is_open(each, step) && condition(step)) return &each;
-      }
-    }
-    return nullptr;
-  }
   // Whether a step may still do something: a failed step of a plan may be resumed.
   static bool is_open(const Plan& plan, const Step& step) {
     return !step.final() || (step.phase == StepPhase::kFailed && plan.active());
@@ -86,7 +76,7 @@ struct State {
 
   static void fields(auto& self, auto& io) {
     io(self.history, self.progress, self.pins, self.plans, self.balance, self.last_keyspace, self.last_shard,
-       self.last_plan, self.silent, self.limits);
+       self.last_plan, self.silent, self.lost, self.limits);
   }
 };
 

@@ -35,12 +35,19 @@ class Turn {
 
   // kPrecondition if the group has not settled its last change.
   Status check_settled(GroupId group) const;
-  // kPrecondition, naming the plan, if an open step of one meets the condition.
+  // OK if no open step of a plan meets the condition; otherwise an error that names the plan. A rebalance gives way:
+  // what it has not begun is undone once the command is accepted, and what it is at is waited for (kUnavailable).
   template <typename Condition>
-  Status check_unplanned(std::string_view what, Condition condition) const {
-    const Plan* plan = state_.planned(condition);
-    if (!plan) return {};
-    return refuse(ErrorCode::kPrecondition, "plan {} is at work on {}: cancel it or let it end", plan->id, what);
+  Status check_unplanned(std::string_view what, Condition condition) {
+    for (auto& [id, plan] : state_.plans) {
+      if (!plan.active()) continue;
+      for (Step& step : plan.steps) {
+        if (!State::is_open(plan, step) || !condition(step)) continue;
+        FLUX_RETURN_IF_ERROR(check_gives_way(plan, step, what));
+        giving_way_.push_back({.plan = id, .step = static_cast<size_t>(&step - plan.steps.data())});
+      }
+    }
+    return {};
   }
   // The group's shards change in the draft. REQUIRES: the group is settled, or is born in the draft.
   void changes(GroupId group);
@@ -63,6 +70,8 @@ class Turn {
   std::string note;
 
  private:
+  Status check_gives_way(const Plan& plan, const Step& step, std::string_view what) const;
+  void give_way();
   void finish(Plan& plan);
   // Changes of members that were to come end with the group: nobody has a replica of it any more.
   void release_members(GroupId gone);
@@ -70,6 +79,11 @@ class Turn {
 
   State& state_;
   std::optional<Config> draft_;
+  struct Place {
+    PlanId plan;
+    size_t step = 0;
+  };
+  std::vector<Place> giving_way_;
 };
 
 // One handler per command; beside each other by what they are about.

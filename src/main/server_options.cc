@@ -109,6 +109,8 @@ std::vector<Setting> server_settings() {
       {"move-rate", "SIZE", "Bytes a second that a node takes in of shards which move to it; 0 is no limit", "64MiB"},
       {"split-size", "SIZE", "'fluxctl balance load': how large a shard becomes before it is split in two", "10GiB"},
       {"split-rate", "N", "'fluxctl balance load': operations a second from which on a shard is split in two", "50000"},
+      {"lost-after", "TIME", "Silence after which the replicas of a node go to others, with balance on; 0s: never",
+       "10m"},
       {"log-level", "debug|info|warn|error", "What is logged, to standard error", "info"},
       {"log-format", "text|json", "How it is logged", "text"},
       {"config", "FILE", "YAML file with any of these settings, like 'data-dir: /var/lib/fluxkv'", ""},
@@ -187,6 +189,7 @@ Result<ServerOptions> server_options(const Settings& settings) {
         ErrorCode::kInvalidArgument,
         "--wal-segment-bytes is not a multiple of 4KiB from 64MiB to 4GiB (a segment must hold the largest entry)");
   }
+  FLUX_TRY(node.lost_after, settings.duration("lost-after", Micros(), Millis(30 * 86'400'000LL)));
   FLUX_TRY(node.move_bytes_per_second, settings.bytes("move-rate"));
   FLUX_TRY(node.split_bytes, settings.bytes("split-size"));
   if (node.split_bytes < 1_MiB) return Status(ErrorCode::kInvalidArgument, "--split-size is less than 1MiB");

@@ -36,6 +36,7 @@ ChartPtr make_chart(const ctrl::State& state, Index at, const Chart& before) {
   chart->balance = state.balance;
   chart->limits = state.limits;
   chart->silent = state.silent;
+  chart->lost = state.lost;
   chart->actions = ctrl::next_actions(state);
   return chart;
 }

@@ -23,6 +23,7 @@ struct Chart {
   ctrl::BalanceMode balance = ctrl::BalanceMode::kOff;
   ctrl::PlanLimits limits;
   std::set<NodeId> silent;            // whoever leads the controller has not heard them for a while
+  std::set<NodeId> lost;              // of those: for so long that their replicas go to others
   std::vector<ctrl::Action> actions;  // what should be done now, by whoever leads the groups they concern
 
   // The open steps of active plans.

@@ -189,6 +189,7 @@ api::ClusterView describe(const ctrl::Config& config, const Chart& chart) {
     api::NodeView& each = view.nodes.emplace_back();
     each = {.record = node.record, .state = spell(kNodeStates, node.state), .cores = node.cores};
     each.silent = chart.silent.contains(id);
+    each.lost = chart.lost.contains(id);
     for (const auto& [number, group] : config.groups) {
       each.replicas += group.has(id) ? 1U : 0U;
       each.leaders += group.leader == id ? 1U : 0U;

@@ -15,6 +15,7 @@ constexpr Micros kLook = Millis(100);
 constexpr Micros kRest = Millis(300);
 // The controller's voters; all other nodes learn. More would make its decisions slower, not safer.
 constexpr size_t kVotersMax = 7;
+constexpr size_t kVotersFewest = 3;
 
 // Measurements of a new configuration before anything is balanced by them.
 constexpr int kMeasuresAwaited = 3;
@@ -74,6 +75,7 @@ void Controller::look() {
 void Controller::listen() {
   if (!group_.halt_reason().ok() || !group_.leads()) {
     heard_.clear();
+    silent_since_.clear();
     return forget_loads();
   }
   const MonoTime now = loop_.now();
@@ -144,7 +146,7 @@ void Controller::announce() {
                                             .resp_address = options_.advertise_resp,
                                             .http_address = options_.advertise_http},
                                  .cores = options_.cores};
-  if (words.record == known->record && words.cores == known->cores) return;
+  if (known->announced && words.record == known->record && words.cores == known->cores) return;
   announcing_ = true;
   submit({.expected = {}, .body = words}, [this, alive = alive_](const ctrl::Outcome& outcome) {
     if (!*alive) return;
@@ -177,23 +179,38 @@ void Controller::lead() {
 
 std::optional<ctrl::CommandBody> Controller::next_command() {
   if (auto command = found()) return command;
-  ctrl::ReportSilent silent;
-  for (const auto& [id, node] : chart_->config->nodes) {
-    if (!takes_part(node)) continue;
-    const auto heard = heard_.find(id);
-    if (heard == heard_.end()) {
-      if (chart_->silent.contains(id)) silent.nodes.insert(id);
-    } else if (loop_.now() >= heard->second + kSilentAfter * options_.election_timeout_max)
-      silent.nodes.insert(id);
-  }
-  if (silent.nodes != chart_->silent) return silent;
+  const ctrl::ReportSilent silent = who_is_silent();
+  if (silent.nodes != chart_->silent || silent.lost != chart_->lost) return silent;
   for (const ctrl::Action& action : chart_->actions) {
     if (const auto* over = std::get_if<ctrl::ProposeHandOver>(&action)) {
       return ctrl::HandOver{.plan = over->plan, .step = over->step};
     }
-    if (std::holds_alternative<ctrl::ProposeRebalance>(action)) return ctrl::Rebalance{};
+    if (const auto* uneven = std::get_if<ctrl::ProposeRebalance>(&action)) {
+      return ctrl::Rebalance{.shards = uneven->shards, .replicas = uneven->replicas};
+    }
   }
   return next_advice();
+}
+
+ctrl::ReportSilent Controller::who_is_silent() {
+  const MonoTime now = loop_.now();
+  ctrl::ReportSilent silent;
+  for (const auto& [id, node] : chart_->config->nodes) {
+    if (!takes_part(node)) continue;
+    const auto heard = heard_.find(id);
+    const bool over = heard == heard_.end() ? chart_->silent.contains(id)
+                                            : now >= heard->second + kSilentAfter * options_.election_timeout_max;
+    if (!over) {
+      silent_since_.erase(id);
+      continue;
+    }
+    silent.nodes.insert(id);
+    // How long it has been silent under earlier leaders is not known; that one was lost is.
+    const MonoTime since = silent_since_.emplace(id, now).first->second;
+    const bool too_long = options_.lost_after > Micros() && now >= since + options_.lost_after;
+    if (too_long || chart_->lost.contains(id)) silent.lost.insert(id);
+  }
+  return silent;
 }
 
 // --- Balance by load ---
@@ -305,24 +322,25 @@ std::optional<raft::ConfigStep> Controller::next_member_change() const {
   using Kind = raft::ConfigStepKind;
   const raft::Membership& membership = group_.core().membership();
   const ctrl::Config& config = *chart_->config;
-  size_t deciding = 0;
-  for (const NodeId voter : membership.voters) {
-    const ctrl::Node* node = config.node(voter);
-    deciding += node == nullptr || stays(*node) ? 1U : 0U;
-  }
+  const auto decides = [&](NodeId id) {
+    // Who is not in the configuration yet is a founder that is about to be.
+    const ctrl::Node* node = config.node(id);
+    return node == nullptr || (stays(*node) && !chart_->lost.contains(id));
+  };
+  const auto deciding = static_cast<size_t>(std::count_if(membership.voters.begin(), membership.voters.end(), decides));
   const size_t voters = deciding + membership.promote_when_ready.size();
   for (const auto& [id, node] : config.nodes) {
     if (!stays(node) || membership.is_voter(id) || membership.promote_when_ready.contains(id)) continue;
-    if (voters < kVotersMax) return raft::ConfigStep{.kind = Kind::kAddVoter, .node = id};
+    if (voters < kVotersMax && decides(id)) return raft::ConfigStep{.kind = Kind::kAddVoter, .node = id};
     if (!membership.contains(id)) return raft::ConfigStep{.kind = Kind::kAddLearner, .node = id};
   }
   for (const NodeId member : membership.members()) {
-    const ctrl::Node* node = config.node(member);
-    // Who is not in the configuration yet is a founder that is about to be.
-    if (node == nullptr || stays(*node)) continue;
-    if (!takes_part(*node)) return raft::ConfigStep{.kind = Kind::kRemove, .node = member};
-    // One that is about to leave votes no more as soon as others can decide.
-    if (deciding > 0 && membership.is_voter(member)) {
+    if (decides(member)) continue;
+    const ctrl::Node& node = *config.node(member);
+    if (!takes_part(node)) return raft::ConfigStep{.kind = Kind::kRemove, .node = member};
+    // One that is about to leave votes no more as soon as others can decide; one that is lost, once they stand another
+    // loss without it.
+    if (membership.is_voter(member) && deciding >= (stays(node) ? kVotersFewest : 1)) {
       return raft::ConfigStep{.kind = Kind::kAddLearner, .node = member};
     }
   }

@@ -66,6 +66,7 @@ class Controller {
   void forget_loads();
   std::optional<ctrl::CommandBody> found() const;
   void listen();
+  ctrl::ReportSilent who_is_silent();
   std::optional<raft::ConfigStep> next_member_change() const;
   void change_members();
 
@@ -86,9 +87,10 @@ class Controller {
   bool changing_ = false;                // members of group 0
   bool announcing_ = false;
   bool quiet_ = false;
-  MonoTime rest_until_;                 // after a refusal
-  std::map<NodeId, MonoTime> leaving_;  // members that are to be removed, and since when
-  std::map<NodeId, MonoTime> heard_;    // as leader: when each node was heard last, or expected to be from then on
+  MonoTime rest_until_;                      // after a refusal
+  std::map<NodeId, MonoTime> leaving_;       // members that are to be removed, and since when
+  std::map<NodeId, MonoTime> heard_;         // as leader: when each node was heard last, or expected to be from then on
+  std::map<NodeId, MonoTime> silent_since_;  // as leader: who is silent, and since when we have seen it
   // Balancing by load, as leader. Measured since the newest configuration: what moved or was cut is measured anew.
   std::map<ShardId, ctrl::ShardReport> loads_;
   std::map<ShardId, GroupId> owners_;  // of the newest configuration; empty: not looked up yet

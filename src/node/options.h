@@ -89,6 +89,8 @@ struct NodeOptions {
   uint64_t balance_cost_min = 1'000;
   // Once it is erased where it was, one entry takes so many keys.
   uint32_t shard_erase_keys = 1000;
+  // A node that has not been heard for so long is lost: with balance on its replicas go to others; 0: it is waited for.
+  Micros lost_after = Millis(600'000);
   // How long a request waits for a leader or an answer.
   Micros request_timeout = Millis(5000);
 

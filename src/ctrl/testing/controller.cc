@@ -11,6 +11,8 @@ AddNode node(uint64_t id, uint32_t cores) {
   return {.record = {.id = NodeId(id), .name = name, .peer_address = name + ":7380"}, .cores = cores};
 }
 
+AnnounceNode announce(uint64_t id, uint32_t cores) { return {.record = node(id).record, .cores = cores}; }
+
 Join join(std::initializer_list<uint64_t> groups, uint32_t replicas) {
   Join command;
   for (const uint64_t id : groups) command.groups.push_back({.id = GroupId(id), .replicas = replicas});
@@ -28,7 +30,10 @@ CreateKeyspace hash_keyspace(std::string name, uint32_t slot_ranges, uint32_t re
 }
 
 Controller::Controller(uint64_t nodes) {
-  for (uint64_t id = 1; id <= nodes; ++id) ok(node(id));
+  for (uint64_t id = 1; id <= nodes; ++id) {
+    ok(node(id));
+    ok(announce(id));
+  }
 }
 
 Outcome Controller::ok(CommandBody body) {
@@ -81,7 +86,9 @@ CommandBody Controller::answer(const Action& action) const {
             }
             return ReportProgress{.plan = a.plan, .step = a.step, .phase = StepPhase::kUndone};
           },
-          [&](const ProposeRebalance&) -> CommandBody { return Rebalance{}; },
+          [&](const ProposeRebalance& a) -> CommandBody {
+            return Rebalance{.shards = a.shards, .replicas = a.replicas};
+          },
       },
       action);
 }

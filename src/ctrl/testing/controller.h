@@ -12,13 +12,14 @@
 namespace flux::ctrl::testing {
 
 AddNode node(uint64_t id, uint32_t cores = 4);
+AnnounceNode announce(uint64_t id, uint32_t cores = 4);
 Join join(std::initializer_list<uint64_t> groups, uint32_t replicas = 3);
 Leave leave(std::initializer_list<uint64_t> groups);
 CreateKeyspace hash_keyspace(std::string name, uint32_t slot_ranges, uint32_t replication = 3);
 
 class Controller {
  public:
-  // With so many nodes, from 1 on.
+  // With so many nodes, from 1 on, that have announced themselves.
   explicit Controller(uint64_t nodes = 5);
 
   State& state() { return state_; }

@@ -26,8 +26,8 @@ Rows node_rows(const json::object& view) {
   for (const json::value& each : list(view, "nodes")) {
     const json::object& node = each.as_object();
     if (text(node, "state") == "removed") continue;
-    const bool silent = node.at("silent").as_bool();
-    rows.push_back({text(node, "id"), text(node, "name"), text(node, "state") + (silent ? ", silent" : ""),
+    const std::string_view heard = node.at("lost").as_bool() ? ", lost" : node.at("silent").as_bool() ? ", silent" : "";
+    rows.push_back({text(node, "id"), text(node, "name"), fmt::format("{}{}", text(node, "state"), heard),
                     text(node, "peer_address"), text(node, "resp_address"), text(node, "http_address"),
                     text(node, "cores"), text(node, "replicas"), text(node, "leaders")});
   }

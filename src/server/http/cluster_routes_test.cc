@@ -249,6 +249,7 @@ TEST(ClusterJson, shows_every_part) {
       "http_address": "",
       "state": "active",
       "silent": false,
+      "lost": false,
       "cores": 4,
       "replicas": 2,
       "leaders": 1

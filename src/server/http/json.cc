@@ -29,6 +29,7 @@ json::object to_json(const api::NodeView& node) {
   json::object out = to_json(node.record);
   out["state"] = node.state;
   out["silent"] = node.silent;
+  out["lost"] = node.lost;
   out["cores"] = node.cores;
   out["replicas"] = node.replicas;
   out["leaders"] = node.leaders;
