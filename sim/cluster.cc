@@ -70,6 +70,10 @@ Knobs Knobs::draw(Rng rng) {
   node.split_bytes = rng.between(1'000, 20'000);
   node.split_operations = rng.between(20, 200);
   node.balance_cost_min = rng.between(5, 50);
+  if (rng.chance(0.1)) {
+    node.groups = 0;
+    node.cores = static_cast<uint32_t>(rng.between(1, 2));
+  }
   node.lost_after = rng.chance(0.5) ? Micros() : micros(1'000'000, 15'000'000);
   return knobs;
 }

@@ -426,6 +426,31 @@ TEST(ScenarioShards, a_new_node_gets_its_share_by_itself) {
   clients.check();
 }
 
+// Twice the cores keep twice the groups busy: a cluster that was founded without saying how many makes them by itself.
+TEST(ScenarioShards, twice_the_nodes_get_twice_the_groups) {
+  Nodes nodes(143, 3, [](size_t, node::NodeOptions& options) {
+    options.replication = 3;
+    options.cores = 2;
+  });
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  const auto alive = [&] {
+    const node::ChartPtr chart = nodes.chart(0);
+    return std::count_if(chart->config->groups.begin(), chart->config->groups.end(),
+                         [](const auto& each) { return each.second.state == ctrl::GroupState::kServing; });
+  };
+  EXPECT_EQ(alive(), 2);
+  for (int i = 0; i < 3; ++i) nodes.join(0);
+  clients.until([&] {
+    const auto counts = replicas_of_nodes(nodes);
+    return alive() == 4 && counts.size() == 6 && is_quiet(nodes) &&
+           std::all_of(counts.begin(), counts.end(), [](const auto& each) { return each.second == 2; });
+  });
+  for (uint64_t id = 1; id <= 4; ++id) EXPECT_EQ(shards_of(nodes, 0, GroupId(id)).size(), 8U) << "group " << id;
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.check();
+}
+
 // A node that stays away is lost after a while: its replicas go to others, so that the next one may fail. When it is
 // back it is as good as a new one.
 TEST(ScenarioShards, replicas_of_a_node_that_stays_away_go_to_others) {

@@ -296,7 +296,13 @@ TEST(Scenario, D18_error_mapping) {
   nodes.settle();
   EXPECT_EQ(nodes.get(follower, "parked").value, std::nullopt);
 
-  // The leader gets a forwarded write and its answer is lost with the process.
+  // The leader gets a forwarded write and its answer is lost with the process. It should lead: none is handed
+  // leadership.
+  nodes.until([&] {
+    const size_t leads = nodes.leader();
+    return leads != SIZE_MAX && nodes.id(leads) == nodes.chart(leads)->config->group(kDataGroup)->leader;
+  });
+  nodes.settle();
   const size_t next = nodes.wait_leader();
   const size_t asked = (next + 1) % 3;
   ASSERT_TRUE(nodes.put(asked, "k", "0").ok()) << "so that there is a connection";

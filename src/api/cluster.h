@@ -92,7 +92,8 @@ struct PlanLimits {
 
 struct ClusterView {
   ConfigNum config;
-  std::string balance;  // off, shards, load
+  std::string balance;           // off, shards, load
+  bool groups_by_cores = false;  // groups are added as the cluster gets more cores
   PlanLimits limits;
   std::vector<NodeView> nodes;
   std::vector<GroupView> groups;  // the controller's own, group 0, comes first
@@ -167,6 +168,10 @@ struct Rebalance {};
 struct SetBalance {
   std::string mode;  // off, shards, load
 };
+// Whether groups are added as the cluster gets more cores; RemoveGroup ends it.
+struct SetGroups {
+  bool by_cores = true;
+};
 // 0 leaves a limit as it is.
 struct SetLimits {
   PlanLimits limits;
@@ -176,9 +181,9 @@ struct ControlPlan {
   std::string verb;  // pause, resume, cancel
 };
 
-using ClusterRequest =
-    std::variant<AddNode, DrainNode, RemoveNode, ReplaceNode, AddGroup, RemoveGroup, MoveShard, SplitShard, MergeShards,
-                 CreateKeyspace, DropKeyspace, SetReplication, Rebalance, SetBalance, SetLimits, ControlPlan>;
+using ClusterRequest = std::variant<AddNode, DrainNode, RemoveNode, ReplaceNode, AddGroup, RemoveGroup, MoveShard,
+                                    SplitShard, MergeShards, CreateKeyspace, DropKeyspace, SetReplication, Rebalance,
+                                    SetBalance, SetGroups, SetLimits, ControlPlan>;
 
 struct ClusterChange {
   ClusterRequest request;

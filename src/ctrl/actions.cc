@@ -54,6 +54,12 @@ class Planner {
     }
   }
 
+  void add_groups() {
+    if (state_.balance == BalanceMode::kOff || !state_.groups_by_cores) return;
+    const ProposeGroups missing = missing_groups(state_);
+    if (missing.count > 0) actions_.emplace_back(missing);
+  }
+
   // First all that was begun, so that it counts; then what there is room for.
   void walk_plans() {
     for_each_step([&](const Plan& plan, uint32_t at, const Step& step) {
@@ -151,6 +157,7 @@ Status awaits(const State& state, const Step& step) {
 std::vector<Action> next_actions(const State& state) {
   Planner planner(state);
   planner.start_groups();
+  planner.add_groups();
   planner.walk_plans();
   planner.rebalance();
   return planner.take();

@@ -54,7 +54,15 @@ struct ProposeRebalance {
   bool operator==(const ProposeRebalance&) const = default;
 };
 
-using Action = std::variant<StartGroup, CopyShard, ProposeHandOver, ChangeMembers, UndoMembers, ProposeRebalance>;
+// Propose Join for so many groups of so many replicas each: there are cores that they should keep busy.
+struct ProposeGroups {
+  uint32_t count = 0;
+  uint32_t replicas = 0;
+  bool operator==(const ProposeGroups&) const = default;
+};
+
+using Action =
+    std::variant<StartGroup, CopyShard, ProposeHandOver, ChangeMembers, UndoMembers, ProposeRebalance, ProposeGroups>;
 
 // In the order of plans and their steps. What is under way comes before what could begin.
 std::vector<Action> next_actions(const State& state);

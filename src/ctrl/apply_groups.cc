@@ -125,6 +125,10 @@ Status on(Turn& turn, const Leave& command) {
   }
   FLUX_RETURN_IF_ERROR(turn.check_room_for_plan());
   FLUX_TRY(const std::vector<MoveShard> moves, leaving_moves(turn.state(), command.groups));
+  if (turn.state().groups_by_cores) {
+    turn.state().groups_by_cores = false;
+    turn.note = "groups are no longer added as the cluster gets more cores";
+  }
   for (const GroupId id : command.groups) turn.draft().groups[id].state = GroupState::kDraining;
   for (const MoveShard& move : moves) turn.state().pins.erase(move.shard);
   turn.begin(PlanKind::kDrainGroup, {moves.begin(), moves.end()}, command.groups);

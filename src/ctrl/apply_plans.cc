@@ -111,6 +111,11 @@ Status on(Turn& turn, const SetBalance& command) {
   return {};
 }
 
+Status on(Turn& turn, const SetGroups& command) {
+  turn.state().groups_by_cores = command.by_cores;
+  return {};
+}
+
 Status on(Turn& turn, const SetLimits& command) {
   PlanLimits limits = turn.state().limits;
   const std::pair<uint32_t, uint32_t PlanLimits::*> given[] = {

@@ -45,6 +45,7 @@ std::vector<Command> one_of_each() {
       {.body = AnnounceNode{.record = node(7).record, .cores = 4}},
       {.body = ReportSilent{.nodes = {NodeId(2), NodeId(5)}, .lost = {NodeId(5)}}},
       {.body = SetLimits{{.moves_max = 8, .moves_per_group_max = 0, .changes_max = 2}}},
+      {.body = SetGroups{.by_cores = true}},
   };
 }
 
@@ -72,6 +73,7 @@ TEST(Codec, golden_commands) {
       "01001407026e37076e373a37333830000004",
       "0100150202050105",
       "010016080002",
+      "01001701",
   };
   const std::vector<Command> commands = one_of_each();
   ASSERT_EQ(commands.size(), std::variant_size_v<CommandBody>);

@@ -16,7 +16,7 @@ std::string_view name_of(const Command& command) {
       {"join",          "leave",         "move",          "split",           "merge",        "create_keyspace",
        "drop_keyspace", "add_node",      "drain_node",    "remove_node",     "replace_node", "set_replication",
        "rebalance",     "set_balance",   "control_plan",  "report_progress", "hand_over",    "settled",
-       "report_group",  "announce_node", "report_silent", "set_limits"});
+       "report_group",  "announce_node", "report_silent", "set_limits",      "set_groups"});
   static_assert(kNames.size() == std::variant_size_v<CommandBody>);
   return kNames.at(command.body.index());
 }

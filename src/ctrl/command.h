@@ -194,10 +194,18 @@ struct SetLimits {
   static void fields(auto& self, auto& io) { io(self.limits); }
 };
 
+// Whether groups are added as the cluster gets more cores. Leave ends it: who takes groups away knows how many there
+// should be.
+struct SetGroups {
+  bool by_cores = true;
+  static void fields(auto& self, auto& io) { io(self.by_cores); }
+};
+
 // The order is the format: new ones go to the end, none is ever taken out.
-using CommandBody = std::variant<Join, Leave, Move, Split, Merge, CreateKeyspace, DropKeyspace, AddNode, DrainNode,
-                                 RemoveNode, ReplaceNode, SetReplication, Rebalance, SetBalance, ControlPlan,
-                                 ReportProgress, HandOver, Settled, ReportGroup, AnnounceNode, ReportSilent, SetLimits>;
+using CommandBody =
+    std::variant<Join, Leave, Move, Split, Merge, CreateKeyspace, DropKeyspace, AddNode, DrainNode, RemoveNode,
+                 ReplaceNode, SetReplication, Rebalance, SetBalance, ControlPlan, ReportProgress, HandOver, Settled,
+                 ReportGroup, AnnounceNode, ReportSilent, SetLimits, SetGroups>;
 
 struct Command {
   // The number of the configuration that the sender has looked at: refused if there is a newer one. 0: any.

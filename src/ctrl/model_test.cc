@@ -200,6 +200,7 @@ class Model {
                             .moves_per_group_max = static_cast<uint32_t>(rng_.below(4)),
                             .changes_max = static_cast<uint32_t>(rng_.below(4))}};
         }
+        if (rng_.chance(0.2)) return SetGroups{rng_.chance(0.5)};
         return silent();
       default:
         return report();

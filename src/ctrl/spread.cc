@@ -18,13 +18,18 @@ struct Place {
 // a/b > c/d
 bool more(int64_t a, int64_t b, int64_t c, int64_t d) { return a * d > c * b; }
 
+std::map<NodeId, Place> places_in(const State& state) {
+  std::map<NodeId, Place> places;
+  for (const auto& [id, node] : state.config().nodes) {
+    if (node.state != NodeState::kActive || !node.announced || state.silent.contains(id)) continue;
+    places[id] = {.id = id, .cores = node.cores};
+  }
+  return places;
+}
+
 class Spread {
  public:
-  explicit Spread(const State& state) : state_(state) {
-    for (const auto& [id, node] : state.config().nodes) {
-      if (node.state != NodeState::kActive || !node.announced || state.silent.contains(id)) continue;
-      places_[id] = {.id = id, .cores = node.cores};
-    }
+  explicit Spread(const State& state) : state_(state), places_(places_in(state)) {
     for (const auto& [id, group] : state.config().groups) count(group);
     for (const auto& [id, plan] : state.plans) {
       if (!plan.active()) continue;
@@ -139,6 +144,22 @@ class Spread {
 };
 
 }  // namespace
+
+ProposeGroups missing_groups(const State& state) {
+  uint32_t alive = 0;
+  for (const auto& [id, group] : state.config().groups) {
+    if (group.state == GroupState::kCreating) return {};
+    alive += group.alive() ? 1U : 0U;
+  }
+  uint32_t replicas = 0;
+  for (const auto& [id, keyspace] : state.config().keyspaces) replicas = std::max(replicas, keyspace.replication);
+  const std::map<NodeId, Place> places = places_in(state);
+  if (replicas == 0 || places.size() < replicas) return {};
+  uint64_t cores = 0;
+  for (const auto& [id, place] : places) cores += static_cast<uint64_t>(place.cores);
+  const uint32_t wanted = groups_for(cores, replicas);
+  return {.count = wanted > alive ? wanted - alive : 0, .replicas = replicas};
+}
 
 std::vector<ChangeReplica> balancing_changes(const State& state, size_t changes_max) {
   Spread spread(state);

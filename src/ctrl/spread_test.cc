@@ -61,6 +61,42 @@ TEST(Spread, a_new_node_gets_its_share_and_nothing_else_moves) {
   EXPECT_EQ(steps_done(controller) - before, 30U);
 }
 
+// Three nodes of four cores keep four groups of three busy, six nodes eight.
+TEST(Spread, groups_are_added_as_cores_are) {
+  Controller controller = cluster(3, 4);
+  controller.ok(SetGroups{.by_cores = true});
+  EXPECT_TRUE(next_actions(controller.state()).empty());
+  for (const uint64_t id : {4U, 5U, 6U}) arrive(controller, id);
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 8U);
+  for (const auto& [id, count] : replicas(controller)) EXPECT_EQ(count, 4U) << "node " << id.value();
+  EXPECT_LE(controller.unevenness("default"), 1U);
+  // Nobody takes back what people do.
+  controller.ok(leave({8}));
+  EXPECT_FALSE(controller.state().groups_by_cores);
+  controller.run();
+  EXPECT_FALSE(controller.config().group(GroupId(8))->alive());
+  arrive(controller, 7);
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 8U);
+}
+
+TEST(Spread, no_group_is_added_that_could_not_have_its_replicas) {
+  Controller controller = cluster(3, 1);
+  controller.ok(SetGroups{.by_cores = true});
+  EXPECT_EQ(missing_groups(controller.state()), (ProposeGroups{.count = 3, .replicas = 3}));
+  controller.ok(ReportSilent{.nodes = {NodeId(1)}, .lost = {}});
+  EXPECT_EQ(missing_groups(controller.state()).count, 0U);
+  controller.ok(ReportSilent{});
+  controller.ok(SetBalance{BalanceMode::kOff});
+  EXPECT_TRUE(next_actions(controller.state()).empty());
+  controller.ok(SetBalance{BalanceMode::kShards});
+  controller.ok(join({2}));
+  EXPECT_EQ(missing_groups(controller.state()).count, 0U) << "one is being made";
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 4U);
+}
+
 TEST(Spread, is_by_cores) {
   Controller controller = cluster(3, 40);
   arrive(controller, 4, 8);

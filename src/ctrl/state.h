@@ -56,6 +56,7 @@ struct State {
   std::map<ShardId, GroupId> pins;            // shards that rebalancing leaves where they are
   std::map<PlanId, Plan> plans;
   BalanceMode balance = BalanceMode::kShards;
+  bool groups_by_cores = false;  // with balance, next_actions() asks for groups as the cluster gets more cores
   KeyspaceId last_keyspace;
   ShardId last_shard;
   PlanId last_plan;
@@ -75,8 +76,8 @@ struct State {
   }
 
   static void fields(auto& self, auto& io) {
-    io(self.history, self.progress, self.pins, self.plans, self.balance, self.last_keyspace, self.last_shard,
-       self.last_plan, self.silent, self.lost, self.limits);
+    io(self.history, self.progress, self.pins, self.plans, self.balance, self.groups_by_cores, self.last_keyspace,
+       self.last_shard, self.last_plan, self.silent, self.lost, self.limits);
   }
 };
 

@@ -106,6 +106,7 @@ Status on(Turn& turn, const Move& command);
 Status on(Turn& turn, const Rebalance& command);
 Status on(Turn& turn, const SetBalance& command);
 Status on(Turn& turn, const SetLimits& command);
+Status on(Turn& turn, const SetGroups& command);
 Status on(Turn& turn, const ControlPlan& command);
 Status on(Turn& turn, const ReportProgress& command);
 Status on(Turn& turn, const HandOver& command);

@@ -34,6 +34,7 @@ ChartPtr make_chart(const ctrl::State& state, Index at, const Chart& before) {
   chart->plans = state.plans;
   chart->pins = state.pins;
   chart->balance = state.balance;
+  chart->groups_by_cores = state.groups_by_cores;
   chart->limits = state.limits;
   chart->silent = state.silent;
   chart->lost = state.lost;

@@ -21,6 +21,7 @@ struct Chart {
   std::map<ctrl::PlanId, ctrl::Plan> plans;
   std::map<ShardId, GroupId> pins;
   ctrl::BalanceMode balance = ctrl::BalanceMode::kOff;
+  bool groups_by_cores = false;
   ctrl::PlanLimits limits;
   std::set<NodeId> silent;            // whoever leads the controller has not heard them for a while
   std::set<NodeId> lost;              // of those: for so long that their replicas go to others

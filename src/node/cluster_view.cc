@@ -154,6 +154,7 @@ Result<ctrl::Command> to_command(const api::ClusterChange& change, const Chart& 
             FLUX_TRY(const ctrl::BalanceMode mode, parse(kModes, "mode of balance", c.mode));
             return ctrl::CommandBody(ctrl::SetBalance{mode});
           },
+          [](const api::SetGroups& c) -> Body { return ctrl::CommandBody(ctrl::SetGroups{.by_cores = c.by_cores}); },
           [](const api::SetLimits& c) -> Body {
             return ctrl::CommandBody(ctrl::SetLimits{{.moves_max = c.limits.moves,
                                                       .moves_per_group_max = c.limits.moves_per_group,
@@ -182,6 +183,7 @@ api::ClusterView describe(const ctrl::Config& config, const Chart& chart) {
   api::ClusterView view;
   view.config = config.num;
   view.balance = spell(kModes, chart.balance);
+  view.groups_by_cores = chart.groups_by_cores;
   view.limits = {.moves = chart.limits.moves_max,
                  .moves_per_group = chart.limits.moves_per_group_max,
                  .member_changes = chart.limits.changes_max};

@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "ctrl/spread.h"
 #include "kv/command_codec.h"
 
 namespace flux::node {
@@ -24,6 +25,10 @@ constexpr int kSilentAfter = 5;
 
 bool takes_part(const ctrl::Node& node) { return node.state != ctrl::NodeState::kRemoved; }
 bool stays(const ctrl::Node& node) { return node.state == ctrl::NodeState::kActive; }
+
+ctrl::Join join_of(uint32_t groups, uint32_t replicas) {
+  return {std::vector<ctrl::GroupSpec>(groups, {.id = ctrl::kAnyGroup, .replicas = replicas})};
+}
 
 }  // namespace
 
@@ -185,6 +190,9 @@ std::optional<ctrl::CommandBody> Controller::next_command() {
     if (const auto* over = std::get_if<ctrl::ProposeHandOver>(&action)) {
       return ctrl::HandOver{.plan = over->plan, .step = over->step};
     }
+    if (const auto* groups = std::get_if<ctrl::ProposeGroups>(&action)) {
+      return join_of(groups->count, groups->replicas);
+    }
     if (const auto* uneven = std::get_if<ctrl::ProposeRebalance>(&action)) {
       return ctrl::Rebalance{.shards = uneven->shards, .replicas = uneven->replicas};
     }
@@ -273,12 +281,11 @@ std::optional<ctrl::CommandBody> Controller::found() const {
                                                          [](const auto& node) { return takes_part(node.second); }));
   const uint32_t replication =
       std::min(nodes, options_.replication != 0 ? options_.replication : kReplicationMostByDefault);
-  uint32_t groups = options_.groups;
-  if (groups == 0) groups = std::max<uint32_t>(1, nodes * options_.cores / std::max(1u, replication));
+  const bool by_cores = options_.groups == 0;
+  const uint32_t groups = by_cores ? ctrl::groups_for(nodes * options_.cores, replication) : options_.groups;
   if (config.groups.empty()) {
-    ctrl::Join join;
-    for (uint32_t i = 0; i < groups; ++i) join.groups.push_back({.id = ctrl::kAnyGroup, .replicas = replication});
-    return join;
+    if (by_cores != chart_->groups_by_cores) return ctrl::SetGroups{.by_cores = by_cores};
+    return join_of(groups, replication);
   }
   const bool all_serve = std::all_of(config.groups.begin(), config.groups.end(), [](const auto& group) {
     return group.second.state == ctrl::GroupState::kServing;

@@ -114,6 +114,50 @@ def test_grows_from_three_to_six_and_back_under_clients_of_redis_cluster():
     grow_and_shrink(["--resp-cluster", "yes"], of_redis_cluster)
 
 
+def replicas(cluster):
+    """What each node has that was not removed, by its name."""
+    nodes = json.loads(cluster.ctl("-o", "json", "node", "list"))
+    return {n["name"]: n["replicas"] for n in nodes if n["state"] != "removed"}
+
+
+def test_a_cluster_grows_and_heals_by_itself():
+    """Only nodes are added: groups, replicas, leaders and shards come to them. And all leave one that stays away."""
+    with Cluster(3, flags=["--workers", "2", "--lost-after", "3s"]) as cluster:
+        clients = [Checked(i, lambda port=n.resp: plain(port)) for i, n in enumerate(cluster.nodes)]
+        for client in clients:
+            client.start()
+        assert spread(cluster) == {1: 16, 2: 16}
+        for name in ("n4", "n5", "n6"):
+            cluster.join(name)
+        wait_for("four groups with a quarter each", lambda: sorted(spread(cluster).values()) == [8, 8, 8, 8], 60)
+        wait_for("two replicas at each node", lambda: set(replicas(cluster).values()) == {2} and settled(cluster), 60)
+        wait_for("the end of the rebalancing", lambda: not running_plans(cluster), 30)
+        requests, slowest, p99 = check(cluster, clients)
+        print(f"   {requests} requests, no error; slowest {slowest * 1000:.0f} ms, p99 {p99 * 1000:.1f} ms")
+        writers = [Writer(i, cluster.nodes[i]) for i in range(3)]
+        for writer in writers:
+            writer.start()
+        away = cluster.nodes[4:]
+        for node in reversed(away):
+            node.kill()
+            wait_for(f"what {node.name} had at others", lambda n=node: replicas(cluster)[n.name] == 0, 60)
+            wait_for("the end of the rebalancing", lambda: not running_plans(cluster), 30)
+        assert "active, lost" in cluster.ctl("node", "list")
+        # Two of three voters were on the two that are away; the next one is survived as well.
+        cluster.nodes[3].kill()
+        wait_for("leaders of all groups", lambda: all(g["leader"] for g in view(cluster) if g["state"] == "serving"), 30)
+        for node in cluster.nodes[3:]:
+            node.start()
+        wait_for("two replicas at each node", lambda: set(replicas(cluster).values()) == {2}, 60)
+        for writer in writers:
+            writer.stop.set()
+        for writer in writers:
+            writer.join(60)
+        cluster.wait_ready()
+        wait_for("the end of the rebalancing", lambda: not running_plans(cluster) and settled(cluster), 30)
+        check_everywhere(cluster, writers)
+
+
 def test_shards_move_while_nodes_are_killed():
     with Cluster(3, flags=["--groups", "2", "--shards", "8"]) as cluster:
         for name in ("n4", "n5", "n6"):

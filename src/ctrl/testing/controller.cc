@@ -86,6 +86,9 @@ CommandBody Controller::answer(const Action& action) const {
             }
             return ReportProgress{.plan = a.plan, .step = a.step, .phase = StepPhase::kUndone};
           },
+          [&](const ProposeGroups& a) -> CommandBody {
+            return Join{std::vector<GroupSpec>(a.count, {.id = kAnyGroup, .replicas = a.replicas})};
+          },
           [&](const ProposeRebalance& a) -> CommandBody {
             return Rebalance{.shards = a.shards, .replicas = a.replicas};
           },

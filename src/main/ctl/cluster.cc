@@ -95,7 +95,8 @@ Status print_config(const Common& common, uint64_t config) {
     fmt::print("{}\n", json::serialize(view));
     return {};
   }
-  fmt::print("configuration {}, balance {}, {} shards\n\n", text(view, "config_num"), text(view, "balance"),
+  fmt::print("configuration {}, balance {}, groups are added {}, {} shards\n\n", text(view, "config_num"),
+             text(view, "balance"), view.at("groups_by_cores").as_bool() ? "by cores" : "by hand",
              list(view, "shards").size());
   print_table(keyspace_rows(view));
   fmt::print("\n");
@@ -284,6 +285,7 @@ struct GroupArguments {
   uint64_t replicas = 0;
   uint64_t weight = 1;
   std::vector<std::string> voters;
+  std::string by_cores;
   ChangeOptions options;
 };
 
@@ -326,6 +328,15 @@ void add_group_commands(CLI::App& app, const Common& common, Run& run) {
   add->add_option("--replicas", given->replicas, "How many nodes to choose; else as the default keyspace wants");
   add->add_option("--weight", given->weight, "Its share of shards")->capture_default_str();
   add_change_flags(*add, given->options, {});
+
+  CLI::App* by_cores =
+      add_command(*group, run, "auto", "Say whether groups are added as the cluster gets more cores", [&common, given] {
+        const bool on = given->by_cores == "on";
+        return change(common, "group/auto", {{"by_cores", on}}, given->options,
+                      on ? "Groups are added as the cluster gets more cores." : "Groups are added by hand only.");
+      });
+  by_cores->add_option("on|off", given->by_cores, "on or off")->required()->check(CLI::IsMember({"on", "off"}));
+  add_change_flags(*by_cores, given->options, {});
 
   CLI::App* remove = add_command(*group, run, "remove", "Give all its shards to other groups, then end it",
                                  [&common, given] { return remove_group(common, *given); });

@@ -115,6 +115,12 @@ api::ClusterRequest set_balance(Body& body) {
   return request;
 }
 
+api::ClusterRequest set_groups(Body& body) {
+  api::SetGroups request;
+  body.flag("by_cores", request.by_cores);
+  return request;
+}
+
 api::ClusterRequest set_limits(Body& body) {
   api::SetLimits request;
   body.number("moves", request.limits.moves, Need::kOptional, 1);
@@ -144,6 +150,7 @@ constexpr std::array kChanges = std::to_array<Change>({
     {"node/replace", replace_node},
     {"group/add", add_group},
     {"group/remove", remove_group},
+    {"group/auto", set_groups},
     {"shard/move", move_shard},
     {"shard/split", split_shard},
     {"shard/merge", merge_shards},

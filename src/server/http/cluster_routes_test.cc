@@ -93,6 +93,7 @@ TEST(ClusterChange, keyspaces) {
 TEST(ClusterChange, balance_and_plans) {
   asked<api::Rebalance>("rebalance", "");
   EXPECT_EQ(asked<api::SetBalance>("balance", R"({"mode": "load"})").mode, "load");
+  EXPECT_FALSE(asked<api::SetGroups>("group/auto", R"({"by_cores": false})").by_cores);
   const auto limits = asked<api::SetLimits>("plan/limits", R"({"moves": 20, "member_changes": 2})").limits;
   EXPECT_EQ(limits.moves, 20u);
   EXPECT_EQ(limits.moves_per_group, 0u) << "as it is";
@@ -211,6 +212,7 @@ TEST(ClusterJson, shows_every_part) {
   api::ClusterView view;
   view.config = ConfigNum(5);
   view.balance = "load";
+  view.groups_by_cores = true;
   view.limits = {.moves = 8, .moves_per_group = 2, .member_changes = 4};
   view.nodes = {{.record = {.id = NodeId(1), .name = "n1", .peer_address = "h:1", .resp_address = "h:2"},
                  .state = "active",
@@ -235,6 +237,7 @@ TEST(ClusterJson, shows_every_part) {
   EXPECT_EQ(pretty(to_json(view)), R"({
   "config_num": 5,
   "balance": "load",
+  "groups_by_cores": true,
   "limits": {
     "moves": 8,
     "moves_per_group": 2,

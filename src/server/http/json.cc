@@ -173,6 +173,7 @@ json::value to_json(const api::ClusterView& view) {
   json::object out;
   out["config_num"] = view.config.value();
   out["balance"] = view.balance;
+  out["groups_by_cores"] = view.groups_by_cores;
   out["limits"] = json::object{{"moves", view.limits.moves},
                                {"moves_per_group", view.limits.moves_per_group},
                                {"member_changes", view.limits.member_changes}};
