@@ -34,12 +34,12 @@ def idle(clusters, seconds):
     return [[(b - a) / seconds for a, b in zip(x, y)] for x, y in zip(before, after)]
 
 
-def write(cluster, seconds, connections):
+def write(cluster, seconds, connections, pipeline):
     # Through every node alike, so that as many writes of the one as of the other meet a node that does not lead.
     servers = ",".join(f"127.0.0.1:{node.resp}" for node in cluster.nodes)
     before = sum(cpu_of(cluster))
     done = subprocess.run([str(BIN / "fluxctl"), "--resp", servers, "-o", "json", "bench",
-                           "--quiet", "--connections", str(connections), "--read-ratio", "0", "--key-space", "1000000",
+                           "--quiet", "--connections", str(connections), "--pipeline", str(pipeline), "--read-ratio", "0", "--key-space", "1000000",
                            "--seconds", str(seconds), "--warmup", "1"],
                           capture_output=True, text=True, timeout=600, check=True)
     result = json.loads(done.stdout)
@@ -70,6 +70,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=6, help="of each round of writes (6)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=256)
+    parser.add_argument("--pipeline", type=int, default=1, help="writes under way on each connection (1)")
     arguments = parser.parse_args()
     with Cluster(3, flags=["--groups", "1", "--shards", "16"]) as one, \
             Cluster(3, flags=["--groups", str(arguments.groups), "--shards", str(arguments.groups)]) as many:
@@ -77,8 +78,8 @@ def main():
         wait_for("leaders where they should be, and nothing to do", lambda: rests(many), 120)
         for name, cores in zip(("one group", f"{arguments.groups} groups"), idle([one, many], arguments.idle)):
             print(f"idle, {name:12}  {' '.join(f'{100 * core:.2f}' for core in cores)} % of a core, node by node")
-        rounds = [(write(one, arguments.seconds, arguments.connections),
-                   write(many, arguments.seconds, arguments.connections)) for _ in range(arguments.rounds)]
+        load = (arguments.seconds, arguments.connections, arguments.pipeline)
+        rounds = [(write(one, *load), write(many, *load)) for _ in range(arguments.rounds)]
         for i, name in enumerate(("one group", f"{arguments.groups} groups")):
             print(f"writes, {name:12}  {statistics.median(r[i][0] for r in rounds):8.0f} a second, "
                   f"{statistics.median(r[i][1] for r in rounds):6.1f} us of the servers' time each")

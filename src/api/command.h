@@ -115,12 +115,6 @@ struct ExpireDue {
   WallMillis deadline;
 };
 
-// A record of the system's own, replicated with the data. An empty value erases it.
-struct PutMeta {
-  std::string_view name;
-  std::string_view value;
-};
-
 // For the state machine that rides on the group's log (kv/rider.h): the controller, in group 0. The result's value is
 // its answer.
 struct Control {
@@ -144,7 +138,7 @@ struct CloseSession {
 };
 
 using Command = std::variant<Put, Delete, Increment, IncrementFloat, Append, SetRange, SetExpiry, Copy, DeleteAll,
-                             ExpireDue, PutMeta, OpenSession, CloseSession, Control, ShardChange, DeleteRange>;
+                             ExpireDue, OpenSession, CloseSession, Control, ShardChange, DeleteRange>;
 
 // What one command did.
 struct CommandResult {

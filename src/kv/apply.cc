@@ -64,17 +64,6 @@ Status StateMachine::apply_command(const api::Command& command, Version version,
                         [&](const api::DeleteAll&) { return apply_delete_range({}, {}, version, result); },
                         [&](const api::DeleteRange& c) { return apply_delete_range(c.start, c.end, version, result); },
                         [&](const api::ExpireDue& c) { return apply_expire_due(c, version, result); },
-                        [&](const api::PutMeta& c) {
-                          const std::string name = std::string(kMetaPrefix) + std::string(c.name);
-                          if (c.value.empty()) {
-                            draft_.erase_raw(engine::Family::kMeta, name);
-                          } else {
-                            draft_.put_raw(engine::Family::kMeta, name, c.value);
-                          }
-                          meta_changed_ = true;
-                          result.applied = true;
-                          return Status();
-                        },
                         [&](const api::Control& c) { return apply_control(c, result); },
                         [&](const api::ShardChange& c) { return apply_shard_change(c, version, result); },
                         [&](const api::OpenSession& c) {

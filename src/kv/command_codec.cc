@@ -16,7 +16,7 @@ constexpr uint8_t kAllOrNothing = 1;
 constexpr uint8_t kHasSession = 2;
 constexpr uint8_t kHasKeyspace = 4;  // not the default one
 
-// Stored in logs: never change or reuse.
+// Stored in logs: never change or reuse. 11 is not used.
 enum class Op : uint8_t {
   kPut = 1,
   kDelete = 2,
@@ -28,7 +28,6 @@ enum class Op : uint8_t {
   kCopy = 8,
   kDeleteAll = 9,
   kExpireDue = 10,
-  kPutMeta = 11,
   kOpenSession = 12,
   kCloseSession = 13,
   kControl = 14,
@@ -85,7 +84,6 @@ Status check_limits(const api::Command& command) {
             return check_encoded_key(c.end);
           },
           [](const api::ExpireDue& c) { return check_encoded_key(c.encoded_key); },
-          [](const api::PutMeta& c) { return check_key_value(c.name, c.value); },
           [](const api::OpenSession&) { return Status(); }, [](const api::CloseSession&) { return Status(); },
           [](const api::Control& c) { return check_value(c.bytes); },
           [](const api::ShardChange&) { return Status(); },  // a value with its cursors
@@ -189,11 +187,6 @@ void encode_command(Encoder& e, const api::Command& command) {
                    op(Op::kExpireDue);
                    e.bytes(c.encoded_key);
                    e.id(c.deadline);
-                 },
-                 [&](const api::PutMeta& c) {
-                   op(Op::kPutMeta);
-                   e.bytes(c.name);
-                   e.bytes(c.value);
                  },
                  [&](const api::OpenSession& c) {
                    op(Op::kOpenSession);
@@ -300,13 +293,6 @@ Status decode_command(Decoder& d, api::Command& command) {
       api::ExpireDue c;
       c.encoded_key = d.bytes();
       c.deadline = d.id<WallMillis>();
-      command = c;
-      return {};
-    }
-    case Op::kPutMeta: {
-      api::PutMeta c;
-      c.name = d.bytes();
-      c.value = d.bytes();
       command = c;
       return {};
     }
@@ -429,8 +415,8 @@ bool erases_only(std::span<const api::Command> commands) {
   return std::all_of(commands.begin(), commands.end(), [](const api::Command& command) {
     return std::holds_alternative<api::Delete>(command) || std::holds_alternative<api::DeleteAll>(command) ||
            std::holds_alternative<api::DeleteRange>(command) || std::holds_alternative<api::ExpireDue>(command) ||
-           std::holds_alternative<api::CloseSession>(command) || std::holds_alternative<api::PutMeta>(command) ||
-           std::holds_alternative<api::Control>(command) || std::holds_alternative<api::ShardChange>(command);
+           std::holds_alternative<api::CloseSession>(command) || std::holds_alternative<api::Control>(command) ||
+           std::holds_alternative<api::ShardChange>(command);
   });
 }
 

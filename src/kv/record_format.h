@@ -4,7 +4,6 @@
 //            value  flags (1) | version (8) | deadline (8, if flags & 1) | user's value
 //   kExpiry  key    deadline (8, big endian) | encoded key          value  empty
 //   kMeta    "applied"  index (8) | term (8) | last version (8)
-//            "meta/" name   a record of api::PutMeta
 //            "system/" name a value of the group's own (its membership)
 //            "config", "shard/" id: which shards the group has (kv/shards.h)
 //            "keys/" id     of a keyspace (8, big endian), not the default one: how many keys the group holds (8);
@@ -25,7 +24,6 @@
 namespace flux::kv {
 
 inline constexpr std::string_view kAppliedKey = "applied";
-inline constexpr std::string_view kMetaPrefix = "meta/";
 inline constexpr std::string_view kSystemPrefix = "system/";
 inline constexpr std::string_view kCountPrefix = "keys/";
 

@@ -44,7 +44,6 @@ TEST(Shards, a_group_owns_nothing_before_its_first_configuration) {
   EXPECT_EQ(group.get("a"), "(elsewhere)");
   EXPECT_EQ(group.count(), 0u);
   EXPECT_TRUE(group.run(api::OpenSession{.client = 1}).applied);
-  EXPECT_TRUE(group.run(api::PutMeta{.name = "n", .value = "v"}).applied);
   EXPECT_EQ(group.ask(api::DeleteAll{}).status.code(), ErrorCode::kWrongShard);
   EXPECT_TRUE(group.machine().take_shards_changed()) << "what to do follows from the table, so it is looked at once";
   EXPECT_FALSE(group.machine().take_shards_changed());

@@ -189,17 +189,6 @@ Result<bool> StateMachine::all_conditions_hold(const DecodedRequest& request, Ve
   return true;
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> StateMachine::meta(std::string_view prefix) {
-  std::vector<std::pair<std::string, std::string>> found;
-  const std::string low = std::string(kMetaPrefix) + std::string(prefix);
-  auto it = engine_.iterate(Family::kMeta, low, {});
-  for (; it->valid() && it->key().starts_with(low); it->next()) {
-    found.emplace_back(it->key().substr(kMetaPrefix.size()), it->value());
-  }
-  FLUX_RETURN_IF_ERROR(it->status());
-  return found;
-}
-
 void StateMachine::put_system(std::string_view name, std::string_view value) {
   draft_.put_raw(Family::kMeta, std::string(kSystemPrefix) + std::string(name), value);
   uncommitted_ = true;

@@ -75,12 +75,6 @@ class StateMachine {
   // `wall`: a leader's wall clock, or 0 to judge by the log's clock alone. REQUIRES: !has_uncommitted().
   void read(const api::ReadRequest& request, WallMillis wall, Rng& rng, ReadOutcome& outcome);
 
-  // Records of api::PutMeta whose names begin with `prefix`.
-  Result<std::vector<std::pair<std::string, std::string>>> meta(std::string_view prefix);
-
-  // Whether an api::PutMeta was applied since the last call.
-  bool take_meta_changed() { return std::exchange(meta_changed_, false); }
-
   // --- Shards. With Sharding::kOff all keys are served and there is no table. ----------------------------------------
   // The newest applied configuration.
   ConfigNum config_num() const { return shards_.config_num(); }
@@ -203,7 +197,6 @@ class StateMachine {
   Version last_version_;
   WallMillis next_deadline_{0};
   bool uncommitted_ = false;
-  bool meta_changed_ = false;
 };
 
 }  // namespace flux::kv

@@ -82,10 +82,8 @@ class RandomLog {
         return api::ExpireDue{.encoded_key = text(api::encoded_key(keyspace_, key())),
                               .deadline = WallMillis(wall_ms_ - rng_.below(100))};
       case 11:
-        return api::PutMeta{.name = text("meta" + std::to_string(rng_.below(4))), .value = value()};
-      case 12:
         return api::OpenSession{.client = rng_.between(1, 5)};
-      case 13:
+      case 12:
         if (rng_.chance(0.1)) return api::CloseSession{.client = rng_.between(1, 5)};
         [[fallthrough]];
       default:
