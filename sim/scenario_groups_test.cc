@@ -465,8 +465,10 @@ TEST(ScenarioShards, replicas_of_a_node_that_stays_away_go_to_others) {
   for (size_t i = 0; i < nodes.size(); ++i) ids.push_back(nodes.id(i));
   const auto holds_nothing = [&](size_t i) { return !replicas_of_nodes(nodes).contains(ids[i]); };
   nodes.crash(4);
-  clients.run(Millis(2'000));
-  EXPECT_FALSE(holds_nothing(4)) << "it may be back in a moment";
+  clients.until([&] { return nodes.chart(0)->silent.contains(ids[4]); });
+  clients.run(Millis(3'000));
+  EXPECT_TRUE(nodes.chart(0)->lost.empty()) << "it may be back in a moment";
+  EXPECT_FALSE(holds_nothing(4));
   clients.until([&] { return holds_nothing(4); });
   nodes.crash(3);
   clients.until([&] { return holds_nothing(3); });
