@@ -69,6 +69,7 @@ struct KeyspaceView {
 
 struct StepView {
   std::string what;  // "shard 3: group 1 -> 2", "group 1: +node 4 -node 2"
+  ShardId shard;     // that moves; 0: members change
   std::string phase;
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;

@@ -55,7 +55,7 @@ struct Step {
   Task task;
   StepPhase phase = StepPhase::kPending;
   ConfigNum handed_over;  // the configuration that did; 0 before
-  // As reported: what an estimate of the time left is made from.
+  // As reported: what an estimate of the time left is made from. The total is 0 as long as it is not known.
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t keys_done = 0;

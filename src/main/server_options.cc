@@ -81,7 +81,7 @@ std::vector<Setting> server_settings() {
        ""},
       {"groups", "N",
        "A new cluster's Raft groups, among which its keys are spread; 0 is as many as keep every worker of every node "
-       "busy",
+       "busy, and more as nodes join",
        "0"},
       {"replication", "N", "Copies of each key in a new cluster; 0 is one on every node, 5 at most", "0"},
       {"shards", "N", "Shards that a new cluster's keys are cut into; 0 is 16 for each group", "0"},

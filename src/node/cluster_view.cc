@@ -82,7 +82,9 @@ api::PlanView describe_plan(const ctrl::Plan& plan) {
                      .state = std::string(ctrl::to_string(plan.state)),
                      .steps = {}};
   for (const ctrl::Step& step : plan.steps) {
+    const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
     view.steps.push_back({.what = describe_task(step.task),
+                          .shard = move != nullptr ? move->shard : ShardId(),
                           .phase = std::string(ctrl::to_string(step.phase)),
                           .bytes_done = step.bytes_done,
                           .bytes_total = step.bytes_total,

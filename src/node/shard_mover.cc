@@ -258,13 +258,14 @@ void ShardMover::report(ShardId shard, ctrl::PlanId plan, uint32_t step, bool no
   if (!now && known == phase && (clock < job.report_after || job.keys == job.keys_reported)) return;
   job.report_after = clock + kReportEvery;
   job.keys_reported = job.keys;
-  steward_.tell(ctrl::ReportProgress{.plan = plan,
-                                     .step = step,
-                                     .phase = phase,
-                                     .bytes_done = job.bytes,
-                                     .bytes_total = job.bytes,
-                                     .keys_done = job.keys,
-                                     .reason = {}});
+  steward_.tell(
+      ctrl::ReportProgress{.plan = plan,
+                           .step = step,
+                           .phase = phase,
+                           .bytes_done = job.bytes,
+                           .bytes_total = job.ready ? job.bytes : 0,  // how much is left, only the giver knows
+                           .keys_done = job.keys,
+                           .reason = {}});
 }
 
 // --- After the hand-over ---

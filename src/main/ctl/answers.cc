@@ -86,6 +86,38 @@ void measure_at_leaders(const Common& common, json::object& view) {
   }
 }
 
+ShardSizes::ShardSizes(const Common& common, json::object view) {
+  measure_at_leaders(common, view);
+  for (const json::value& each : list(view, "shards")) {
+    bytes_[number(each.as_object(), "id")] = number(each.as_object(), "bytes");
+  }
+}
+
+uint64_t ShardSizes::of(uint64_t shard) const {
+  const auto found = bytes_.find(shard);
+  return found == bytes_.end() ? 0 : found->second;
+}
+
+uint64_t bytes_of(const json::object& step, const ShardSizes& sizes) {
+  const uint64_t said = number(step, "bytes_total");
+  const std::string phase = text(step, "phase");
+  return said == 0 && (phase == "pending" || phase == "copying") ? sizes.of(number(step, "shard")) : said;
+}
+
+Totals totals_of(const json::object& plan, const ShardSizes& sizes) {
+  Totals out;
+  for (const json::value& each : list(plan, "steps")) {
+    const json::object& step = each.as_object();
+    const std::string phase = text(step, "phase");
+    ++out.steps;
+    if (phase == "done" || phase == "undone" || phase == "failed") ++out.ended;
+    out.bytes_done += number(step, "bytes_done");
+    out.bytes_total += bytes_of(step, sizes);
+    if (phase == "failed" && out.reason.empty()) out.reason = text(step, "what") + ": " + text(step, "reason");
+  }
+  return out;
+}
+
 const json::object* with_id(const json::array& elements, uint64_t id) {
   for (const json::value& each : elements) {
     if (each.is_object() && number(each.get_object(), "id") == id) return &each.get_object();

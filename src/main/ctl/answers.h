@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/json.hpp>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,30 @@ Result<json::object> cluster_view(const Common& common, uint64_t config = 0);
 // Fills in what is measured of the shards of a view: it comes from replicas, and is best at leaders, each of which is
 // asked for the shards of its groups. What nobody answers for stays as the view has it.
 void measure_at_leaders(const Common& common, json::object& view);
+
+// How large shards are, as measured at their leaders: what a plan has to copy is known before its steps have begun.
+class ShardSizes {
+ public:
+  ShardSizes() = default;
+  ShardSizes(const Common& common, json::object view);
+  // 0: not known.
+  uint64_t of(uint64_t shard) const;
+
+ private:
+  std::map<uint64_t, uint64_t> bytes_;
+};
+
+// What a plan's steps come to.
+struct Totals {
+  uint64_t steps = 0;
+  uint64_t ended = 0;
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;  // an estimate
+  std::string reason;        // of the first step that failed
+};
+Totals totals_of(const json::object& plan, const ShardSizes& sizes);
+// What one step has to copy, as far as is known.
+uint64_t bytes_of(const json::object& step, const ShardSizes& sizes);
 
 // The element with this id; null if there is none.
 const json::object* with_id(const json::array& elements, uint64_t id);

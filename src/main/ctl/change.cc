@@ -19,28 +19,6 @@ double now_seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-struct Totals {
-  uint64_t steps = 0;
-  uint64_t ended = 0;
-  uint64_t bytes_done = 0;
-  uint64_t bytes_total = 0;
-  std::string reason;  // of the first step that failed
-};
-
-Totals totals_of(const json::object& plan) {
-  Totals out;
-  for (const json::value& each : list(plan, "steps")) {
-    const json::object& step = each.as_object();
-    const std::string phase = text(step, "phase");
-    ++out.steps;
-    if (phase == "done" || phase == "undone" || phase == "failed") ++out.ended;
-    out.bytes_done += number(step, "bytes_done");
-    out.bytes_total += number(step, "bytes_total");
-    if (phase == "failed" && out.reason.empty()) out.reason = text(step, "what") + ": " + text(step, "reason");
-  }
-  return out;
-}
-
 // Progress as one line: rewritten on a terminal, else a new one when something has changed.
 class ProgressLine {
  public:
@@ -103,6 +81,7 @@ CLI::App* add_command(CLI::App& family, Run& run, const std::string& name, const
 Status await_plan(const Common& common, uint64_t wanted) {
   ProgressLine line(common.format() == Format::kJson);
   Rate rate;
+  std::optional<ShardSizes> sizes;
   for (int misses = 0; misses < kMissesMax; std::this_thread::sleep_for(kPollInterval)) {
     const Result<json::object> view = cluster_view(common);
     const json::object* plan = view.ok() ? with_id(list(*view, "plans"), wanted) : nullptr;
@@ -111,7 +90,8 @@ Status await_plan(const Common& common, uint64_t wanted) {
       continue;
     }
     misses = 0;
-    const Totals totals = totals_of(*plan);
+    if (!sizes) sizes.emplace(common, *view);
+    const Totals totals = totals_of(*plan, *sizes);
     rate.add(now_seconds(), totals.bytes_done);
     const std::string state = text(*plan, "state");
     line.show(fmt::format("plan {} {}: {} of {} steps, {}", wanted, state, totals.ended, totals.steps,

@@ -9,8 +9,7 @@
 namespace flux::main::ctl {
 namespace {
 
-Result<json::object> find_plan(const Common& common, uint64_t id) {
-  FLUX_TRY(const json::object view, cluster_view(common));
+Result<json::object> find_plan(const json::object& view, uint64_t id) {
   const json::object* plan = with_id(list(view, "plans"), id);
   if (plan == nullptr) return Status(ErrorCode::kNotFound, fmt::format("there is no plan {}; see plan list", id));
   return *plan;
@@ -22,20 +21,13 @@ Status print_plans(const Common& common) {
     fmt::print("{}\n", json::serialize(list(view, "plans")));
     return {};
   }
+  const ShardSizes sizes(common, view);
   std::vector<std::vector<std::string>> rows = {{"PLAN", "KIND", "STATE", "STEPS", "DONE", "COPIED"}};
   for (const json::value& each : list(view, "plans")) {
     const json::object& plan = each.as_object();
-    uint64_t done = 0;
-    uint64_t bytes_done = 0;
-    uint64_t bytes_total = 0;
-    for (const json::value& step : list(plan, "steps")) {
-      if (text(step.as_object(), "phase") == "done") ++done;
-      bytes_done += number(step.as_object(), "bytes_done");
-      bytes_total += number(step.as_object(), "bytes_total");
-    }
-    rows.push_back({text(plan, "id"), text(plan, "kind"), text(plan, "state"),
-                    std::to_string(list(plan, "steps").size()), std::to_string(done),
-                    progress_text(bytes_done, bytes_total, 0)});
+    const Totals totals = totals_of(plan, sizes);
+    rows.push_back({text(plan, "id"), text(plan, "kind"), text(plan, "state"), std::to_string(totals.steps),
+                    std::to_string(totals.ended), progress_text(totals.bytes_done, totals.bytes_total, 0)});
   }
   print_table(rows);
   return {};
@@ -43,32 +35,39 @@ Status print_plans(const Common& common) {
 
 // The rate of a plan that runs shows between two looks at it.
 Status print_plan(const Common& common, uint64_t id) {
-  FLUX_TRY(json::object plan, find_plan(common, id));
+  FLUX_TRY(json::object view, cluster_view(common));
+  FLUX_TRY(json::object plan, find_plan(view, id));
   if (common.format() == Format::kJson) {
     fmt::print("{}\n", json::serialize(plan));
     return {};
   }
+  const ShardSizes sizes(common, view);
   std::vector<Rate> rates(list(plan, "steps").size());
-  const bool running = text(plan, "state") == "running";
-  for (size_t i = 0; i < rates.size(); ++i) {
-    rates[i].add(0, number(list(plan, "steps")[i].as_object(), "bytes_done"));
-  }
-  if (running) {
-    const auto first = std::chrono::steady_clock::now();
-    std::this_thread::sleep_for(std::chrono::seconds(1));
-    FLUX_TRY(plan, find_plan(common, id));
+  Rate together;
+  const auto first = std::chrono::steady_clock::now();
+  const auto look = [&] {
     const std::chrono::duration<double> passed = std::chrono::steady_clock::now() - first;
     rates.resize(list(plan, "steps").size());
     for (size_t i = 0; i < rates.size(); ++i) {
       rates[i].add(passed.count(), number(list(plan, "steps")[i].as_object(), "bytes_done"));
     }
+    together.add(passed.count(), totals_of(plan, sizes).bytes_done);
+  };
+  look();
+  if (text(plan, "state") == "running") {
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    FLUX_TRY(view, cluster_view(common));
+    FLUX_TRY(plan, find_plan(view, id));
+    look();
   }
-  fmt::print("plan {} {}, {}\n\n", id, text(plan, "kind"), text(plan, "state"));
+  const Totals totals = totals_of(plan, sizes);
+  fmt::print("plan {} {}, {}: {} of {} steps, {}\n\n", id, text(plan, "kind"), text(plan, "state"), totals.ended,
+             totals.steps, progress_text(totals.bytes_done, totals.bytes_total, together.per_second()));
   std::vector<std::vector<std::string>> rows = {{"STEP", "WHAT", "PHASE", "KEYS", "COPIED", "REASON"}};
   for (size_t i = 0; i < rates.size(); ++i) {
     const json::object& step = list(plan, "steps")[i].as_object();
     rows.push_back({std::to_string(i + 1), text(step, "what"), text(step, "phase"), text(step, "keys_done"),
-                    progress_text(number(step, "bytes_done"), number(step, "bytes_total"), rates[i].per_second()),
+                    progress_text(number(step, "bytes_done"), bytes_of(step, sizes), rates[i].per_second()),
                     text(step, "reason")});
   }
   print_table(rows);

@@ -233,7 +233,11 @@ TEST(ClusterJson, shows_every_part) {
   view.plans = {{.id = 3,
                  .kind = "move",
                  .state = "failed",
-                 .steps = {{.what = "shard 1: group 1 -> 2", .phase = "failed", .bytes_done = 5, .reason = "gone"}}}};
+                 .steps = {{.what = "shard 1: group 1 -> 2",
+                            .shard = ShardId(1),
+                            .phase = "failed",
+                            .bytes_done = 5,
+                            .reason = "gone"}}}};
   EXPECT_EQ(pretty(to_json(view)), R"({
   "config_num": 5,
   "balance": "load",
@@ -322,6 +326,7 @@ TEST(ClusterJson, shows_every_part) {
       "steps": [
         {
           "what": "shard 1: group 1 -> 2",
+          "shard": 1,
           "phase": "failed",
           "bytes_done": 5,
           "bytes_total": 0,

@@ -74,6 +74,7 @@ json::object to_json(const api::PlanView& plan) {
   json::array steps;
   for (const api::StepView& step : plan.steps) {
     json::object each{{"what", step.what},
+                      {"shard", step.shard.value()},
                       {"phase", step.phase},
                       {"bytes_done", step.bytes_done},
                       {"bytes_total", step.bytes_total},
