@@ -154,7 +154,8 @@ ProposeGroups missing_groups(const State& state) {
   uint32_t replicas = 0;
   for (const auto& [id, keyspace] : state.config().keyspaces) replicas = std::max(replicas, keyspace.replication);
   const std::map<NodeId, Place> places = places_in(state);
-  if (replicas == 0 || places.size() < replicas) return {};
+  // Where nothing is kept twice, spreading it over more nodes makes every one of them a way to lose some of it.
+  if (replicas < 2 || places.size() < replicas) return {};
   uint64_t cores = 0;
   for (const auto& [id, place] : places) cores += static_cast<uint64_t>(place.cores);
   const uint32_t wanted = groups_for(cores, replicas);

@@ -18,7 +18,7 @@ constexpr uint32_t groups_for(uint64_t cores, uint32_t replicas) {
   return static_cast<uint32_t>(std::clamp<uint64_t>(cores / std::max(1U, replicas), 1, kGroupsByCoresMax));
 }
 // The groups that are missing by that for the nodes that may get replicas, with as many replicas as the neediest
-// keyspace wants; none while one is being created.
+// keyspace wants; none while one is being created, nor where nothing is kept twice.
 ProposeGroups missing_groups(const State& state);
 
 // The changes of members that bring the replicas of lost nodes to others, and then the fewest that even out what the

@@ -97,6 +97,20 @@ TEST(Spread, no_group_is_added_that_could_not_have_its_replicas) {
   EXPECT_EQ(controller.config().groups.size(), 4U);
 }
 
+TEST(Spread, who_keeps_nothing_twice_is_asked_before_it_is_spread) {
+  Controller controller(1);
+  controller.ok(join({1}, 1));
+  controller.run();
+  controller.ok(hash_keyspace("default", 16, 1));
+  controller.ok(SetGroups{.by_cores = true});
+  for (const uint64_t id : {2U, 3U}) arrive(controller, id);
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 1U);
+  controller.ok(SetReplication{"default", 3});
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 4U);
+}
+
 TEST(Spread, is_by_cores) {
   Controller controller = cluster(3, 40);
   arrive(controller, 4, 8);
