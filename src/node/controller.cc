@@ -26,6 +26,19 @@ constexpr int kSilentAfter = 5;
 bool takes_part(const ctrl::Node& node) { return node.state != ctrl::NodeState::kRemoved; }
 bool stays(const ctrl::Node& node) { return node.state == ctrl::NodeState::kActive; }
 
+// For whoever reads the logs of any node.
+void tell_who_is_away(const Chart& before, const Chart& now) {
+  for (const NodeId id : now.silent) {
+    if (!before.silent.contains(id)) log::warn("node {} is silent: the controller has not heard it for a while", id);
+    if (now.lost.contains(id) && !before.lost.contains(id)) {
+      log::warn("node {} is lost: it was not heard for so long that its replicas go to other nodes", id);
+    }
+  }
+  for (const NodeId id : before.silent) {
+    if (!now.silent.contains(id)) log::info("node {} is heard again, or was removed", id);
+  }
+}
+
 ctrl::Join join_of(uint32_t groups, uint32_t replicas) {
   return {std::vector<ctrl::GroupSpec>(groups, {.id = ctrl::kAnyGroup, .replicas = replicas})};
 }
@@ -97,6 +110,7 @@ void Controller::on_changed() {
     chart_ = make_chart(machine_.state(), group_.state_machine().applied().index, *chart_);
     published_(chart_);
     rest_until_ = MonoTime();
+    tell_who_is_away(*before, *chart_);
     if (chart_->config->num != before->config->num || chart_->balance != before->balance) forget_loads();
     answer_who_waits();
   }
