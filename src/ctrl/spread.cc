@@ -110,8 +110,11 @@ class Spread {
   bool improve() {
     std::vector<const Place*> places;
     for (const auto& [id, place] : places_) places.push_back(&place);
-    std::stable_sort(places.begin(), places.end(),
-                     [](const Place* a, const Place* b) { return more(b->replicas, b->cores, a->replicas, a->cores); });
+    std::sort(places.begin(), places.end(), [](const Place* a, const Place* b) {
+      if (more(b->replicas, b->cores, a->replicas, a->cores)) return true;
+      if (more(a->replicas, a->cores, b->replicas, b->cores)) return false;
+      return a->id < b->id;
+    });
     for (auto from = places.rbegin(); from != places.rend(); ++from) {
       for (const Place* to : places) {
         if (more(to->replicas + 1, to->cores, (*from)->replicas - 1, (*from)->cores)) break;
