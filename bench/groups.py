@@ -39,8 +39,8 @@ def write(cluster, seconds, connections, pipeline):
     servers = ",".join(f"127.0.0.1:{node.resp}" for node in cluster.nodes)
     before = sum(cpu_of(cluster))
     done = subprocess.run([str(BIN / "fluxctl"), "--resp", servers, "-o", "json", "bench",
-                           "--quiet", "--connections", str(connections), "--pipeline", str(pipeline), "--read-ratio", "0", "--key-space", "1000000",
-                           "--seconds", str(seconds), "--warmup", "1"],
+                           "--quiet", "--connections", str(connections), "--pipeline", str(pipeline),
+                           "--read-ratio", "0", "--key-space", "1000000", "--seconds", str(seconds), "--warmup", "1"],
                           capture_output=True, text=True, timeout=600, check=True)
     result = json.loads(done.stdout)
     assert not result.get("errors"), result

@@ -51,8 +51,9 @@ bool Operator::can_lose(size_t victim, bool known_to_all) {
         if (change == nullptr || change->group != group.id || change->remove == kNobody) return false;
         std::vector<NodeId> left = group.voters;
         std::erase(left, change->remove);
-        if (change->add != kNobody && std::find(left.begin(), left.end(), change->add) == left.end())
+        if (change->add != kNobody && std::find(left.begin(), left.end(), change->add) == left.end()) {
           left.push_back(change->add);
+        }
         return !has_quorum(left);
       });
       if (leaves.step != nullptr) return false;

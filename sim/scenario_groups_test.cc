@@ -392,8 +392,7 @@ TEST(ScenarioShards, a_node_is_drained_and_removed) {
   clients.check();
 }
 
-// --- Replicas that even out by themselves
-// -----------------------------------------------------------------------------
+// --- Replicas that even out by themselves ----------------------------------------------------------------------------
 
 std::map<NodeId, size_t> replicas_of_nodes(Nodes& nodes) {
   std::map<NodeId, size_t> counts;

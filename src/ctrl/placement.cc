@@ -91,7 +91,9 @@ std::vector<NodeId> choose_nodes(const Config& config, size_t count, const std::
     if (node.state != NodeState::kActive || exclude.contains(id) || silent.contains(id)) continue;
     candidates.push_back(&node);
   }
+  const bool is_founded = !config.keyspaces.empty();
   std::sort(candidates.begin(), candidates.end(), [&](const Node* a, const Node* b) {
+    if (is_founded && a->announced != b->announced) return a->announced;
     const uint64_t x = replicas[a->record.id], y = replicas[b->record.id];
     if (less(x + 1, a->cores, y + 1, b->cores)) return true;
     if (less(y + 1, b->cores, x + 1, a->cores)) return false;

@@ -40,8 +40,9 @@ std::vector<Relocation> even_out(std::vector<Bin> bins, const std::vector<Item>&
 // A new bin for each item, the largest first, each to the bin that is the emptiest with it. REQUIRES: bins not empty.
 std::vector<Relocation> hand_out(std::vector<Bin> bins, std::vector<Item> items);
 
-// The active nodes with the fewest replicas by cores, none of `exclude` and none that is silent. Fewer than `count` if
-// there are not so many.
+// The active nodes with the fewest replicas by cores, none of `exclude` and none that is silent; those that have not
+// run yet only where the others are too few. While a cluster is founded, before its first keyspace, its nodes announce
+// themselves in any order, and all are alike. Fewer than `count` if there are not so many.
 std::vector<NodeId> choose_nodes(const Config& config, size_t count, const std::set<NodeId>& exclude,
                                  const std::set<NodeId>& silent);
 // The voter on whose node the fewest groups should have their leader, by cores. REQUIRES: voters not empty.

@@ -99,8 +99,9 @@ class Spread {
     const Place* emptiest = nullptr;
     for (const auto& [id, place] : places_) {
       if (group.has(id)) continue;
-      if (!emptiest || more(emptiest->replicas + 1, emptiest->cores, place.replicas + 1, place.cores))
+      if (!emptiest || more(emptiest->replicas + 1, emptiest->cores, place.replicas + 1, place.cores)) {
         emptiest = &place;
+      }
     }
     return emptiest;
   }

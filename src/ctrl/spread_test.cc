@@ -97,6 +97,30 @@ TEST(Spread, no_group_is_added_that_could_not_have_its_replicas) {
   EXPECT_EQ(controller.config().groups.size(), 4U);
 }
 
+// A group that is founded on a node which nobody has started waits for it.
+TEST(Spread, no_group_is_founded_on_a_node_that_has_not_run_yet) {
+  Controller controller = cluster(3, 4);
+  controller.ok(SetGroups{.by_cores = true});
+  controller.ok(node(4));
+  for (const uint64_t id : {5U, 6U}) arrive(controller, id);
+  EXPECT_EQ(missing_groups(controller.state()).count, 2U);
+  controller.run();
+  EXPECT_EQ(controller.config().groups.size(), 6U);
+  EXPECT_FALSE(replicas(controller).contains(NodeId(4)));
+  controller.ok(announce(4));
+  controller.run();
+  for (const auto& [id, count] : replicas(controller)) EXPECT_EQ(count, 4U) << "node " << id.value();
+}
+
+TEST(Spread, while_a_cluster_is_founded_it_does_not_matter_who_spoke_first) {
+  Controller controller(0);
+  for (uint64_t id = 1; id <= 6; ++id) controller.ok(node(id));
+  controller.ok(announce(1));
+  controller.ok(announce(4));
+  controller.ok(join({1, 2}));
+  for (const auto& [id, count] : replicas(controller)) EXPECT_EQ(count, 1U) << "node " << id.value();
+}
+
 TEST(Spread, who_keeps_nothing_twice_is_asked_before_it_is_spread) {
   Controller controller(1);
   controller.ok(join({1}, 1));

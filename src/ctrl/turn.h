@@ -33,7 +33,7 @@ class Turn {
   // The number that the draft has, or will have.
   ConfigNum next_num() const { return state_.config().num + 1; }
 
-  // kPrecondition if the group has not settled its last change.
+  // kUnavailable if the group has not settled its last change.
   Status check_settled(GroupId group) const;
   // OK if no open step of a plan meets the condition; otherwise an error that names the plan. A rebalance gives way:
   // what it has not begun is undone once the command is accepted, and what it is at is waited for (kUnavailable).

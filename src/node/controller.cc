@@ -31,7 +31,7 @@ void tell_who_is_away(const Chart& before, const Chart& now) {
   for (const NodeId id : now.silent) {
     if (!before.silent.contains(id)) log::warn("node {} is silent: the controller has not heard it for a while", id);
     if (now.lost.contains(id) && !before.lost.contains(id)) {
-      log::warn("node {} is lost: it was not heard for so long that its replicas go to other nodes", id);
+      log::warn("node {} is lost: it was not heard for so long that its replicas go to others, if balance is on", id);
     }
   }
   for (const NodeId id : before.silent) {

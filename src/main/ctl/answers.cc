@@ -21,6 +21,11 @@ uint64_t number(const json::object& object, std::string_view name) {
   return error ? 0 : found;
 }
 
+bool flag(const json::object& object, std::string_view name) {
+  const json::value* value = object.if_contains(name);
+  return value != nullptr && value->is_bool() && value->get_bool();
+}
+
 const json::array& list(const json::object& object, std::string_view name) {
   static const json::array kEmpty;
   const json::value* value = object.if_contains(name);

@@ -12,9 +12,10 @@ namespace flux::main::ctl {
 
 namespace json = boost::json;
 
-// Fields of answers are there by contract; where an old or strange server lacks one, it is "", 0 or empty.
+// Fields of answers are there by contract; where an old or strange server lacks one, it is "", 0, false or empty.
 std::string text(const json::object& object, std::string_view name);
 uint64_t number(const json::object& object, std::string_view name);
+bool flag(const json::object& object, std::string_view name);
 const json::array& list(const json::object& object, std::string_view name);
 
 Result<json::object> parse_object(const std::string& body);
@@ -31,7 +32,6 @@ void measure_at_leaders(const Common& common, json::object& view);
 // How large shards are, as measured at their leaders: what a plan has to copy is known before its steps have begun.
 class ShardSizes {
  public:
-  ShardSizes() = default;
   ShardSizes(const Common& common, json::object view);
   // 0: not known.
   uint64_t of(uint64_t shard) const;

@@ -26,7 +26,7 @@ Rows node_rows(const json::object& view) {
   for (const json::value& each : list(view, "nodes")) {
     const json::object& node = each.as_object();
     if (text(node, "state") == "removed") continue;
-    const std::string_view heard = node.at("lost").as_bool() ? ", lost" : node.at("silent").as_bool() ? ", silent" : "";
+    const std::string_view heard = flag(node, "lost") ? ", lost" : flag(node, "silent") ? ", silent" : "";
     rows.push_back({text(node, "id"), text(node, "name"), fmt::format("{}{}", text(node, "state"), heard),
                     text(node, "peer_address"), text(node, "resp_address"), text(node, "http_address"),
                     text(node, "cores"), text(node, "replicas"), text(node, "leaders")});
@@ -96,7 +96,7 @@ Status print_config(const Common& common, uint64_t config) {
     return {};
   }
   fmt::print("configuration {}, balance {}, groups are added {}, {} shards\n\n", text(view, "config_num"),
-             text(view, "balance"), view.at("groups_by_cores").as_bool() ? "by cores" : "by hand",
+             text(view, "balance"), flag(view, "groups_by_cores") ? "by cores" : "by hand",
              list(view, "shards").size());
   print_table(keyspace_rows(view));
   fmt::print("\n");

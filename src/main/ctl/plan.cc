@@ -22,7 +22,7 @@ Status print_plans(const Common& common) {
     return {};
   }
   const ShardSizes sizes(common, view);
-  std::vector<std::vector<std::string>> rows = {{"PLAN", "KIND", "STATE", "STEPS", "DONE", "COPIED"}};
+  std::vector<std::vector<std::string>> rows = {{"PLAN", "KIND", "STATE", "STEPS", "ENDED", "COPIED"}};
   for (const json::value& each : list(view, "plans")) {
     const json::object& plan = each.as_object();
     const Totals totals = totals_of(plan, sizes);
