@@ -5,7 +5,16 @@
 
 #include <set>
 
+#include "raft/message_codec.h"
+
 namespace flux::sim {
+
+std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group) {
+  if (passing.type != static_cast<uint8_t>(node::PeerMessage::kRaft)) return std::nullopt;
+  Decoder decoder(passing.body);
+  group = decoder.id<GroupId>();
+  return raft::decode(decoder.raw(decoder.remaining())).value();
+}
 
 Nodes::Nodes(uint64_t seed, size_t founders, Adjust adjust)
     : world_(seed), founders_(founders), adjust_(std::move(adjust)) {

@@ -12,6 +12,7 @@
 #include "env/testing/fake_fs.h"
 #include "node/node.h"
 #include "node/node_impl.h"
+#include "raft/message.h"
 #include "tap.h"
 #include "world.h"
 
@@ -30,6 +31,9 @@ struct Seen {
 // A request that may still be answered. One that a crash has taken never is.
 template <typename Reply>
 using Pending = std::shared_ptr<std::optional<Reply>>;
+
+// The consensus message that passes, if it is one, and the group it is for.
+std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group);
 
 class Nodes {
  public:

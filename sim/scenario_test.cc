@@ -19,13 +19,7 @@ using node::PeerMessage;
 
 api::Expiry in(int64_t millis) { return {.kind = api::Expiry::Kind::kIn, .millis = millis}; }
 
-// The consensus message that passes, if it is one, and back into the bytes.
-std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group) {
-  if (passing.type != static_cast<uint8_t>(PeerMessage::kRaft)) return std::nullopt;
-  Decoder decoder(passing.body);
-  group = decoder.id<GroupId>();
-  return raft::decode(decoder.raw(decoder.remaining())).value();
-}
+// What raft_message() has read, back into the bytes.
 void rewrite(Passing& passing, GroupId group, const raft::Message& message) {
   passing.body.clear();
   Encoder(passing.body).id(group);
@@ -234,120 +228,6 @@ TEST(Scenario, R58_new_node_same_address) {
   EXPECT_EQ(nodes.leader(), leader);
   EXPECT_EQ(nodes.get(fresh, "k").value, "1");
   EXPECT_EQ(nodes.hash(fresh), nodes.hash(leader));
-}
-
-// --- Sessions and errors ---------------------------------------------------------------------------------------------
-
-// The leader dies when its followers have the write and the client has no answer. The retry finds it done.
-TEST(Scenario, D01_retry_on_new_leader) {
-  Nodes nodes(5, 3);
-  const size_t first = nodes.wait_leader();
-  ASSERT_TRUE(nodes.write(first, {api::OpenSession{.client = 7}}).status.ok());
-  nodes.settle();
-  const std::vector<api::Command> increment = {api::Increment{.key = "n", .delta = 1}};
-  for (const size_t i : {(first + 1) % 3, (first + 2) % 3}) {
-    nodes.world().cut(nodes.host_id(i), nodes.host_id(first));
-  }
-  const auto unanswered = nodes.begin_write(first, increment, {.client = 7, .sequence = 1});
-  const Index index = nodes.group(first).core().last_index();
-  nodes.until([&] {
-    return nodes.group((first + 1) % 3).core().last_index() >= index &&
-           nodes.group((first + 2) % 3).core().last_index() >= index;
-  });
-  ASSERT_FALSE(unanswered->has_value());
-  nodes.crash(first);
-  nodes.heal();
-  const size_t second = nodes.wait_leader();
-  ASSERT_EQ(nodes.get(second, "n").value, "1") << "the write is in the log";
-  const api::WriteReply retried = nodes.write(second, increment, {.client = 7, .sequence = 1});
-  ASSERT_TRUE(retried.status.ok());
-  EXPECT_EQ(retried.results.at(0).integer, 1);
-  EXPECT_EQ(retried.position.index, index) << "the answer of the first time";
-  EXPECT_EQ(nodes.get(second, "n").value, "1");
-  // And on the one after that, which applies the log anew.
-  ASSERT_TRUE(nodes.start(first).ok());
-  nodes.settle();
-  nodes.make_leader(first);
-  EXPECT_EQ(nodes.write(first, increment, {.client = 7, .sequence = 1}).results.at(0).integer, 1);
-  EXPECT_EQ(nodes.write(first, increment, {.client = 7, .sequence = 2}).results.at(0).integer, 2);
-}
-
-// A leader that loses its quorum, a link that is lost under a forwarded write: the outcome is unknown. No leader: a
-// definite refusal, and what was refused never happens.
-TEST(Scenario, D18_error_mapping) {
-  Nodes nodes(6, 3);
-  const size_t leader = nodes.wait_leader();
-  const size_t follower = (leader + 1) % 3;
-  // A follower passes it on; the client sees no redirect.
-  ASSERT_TRUE(nodes.put(follower, "k", "0").ok());
-
-  nodes.isolate(leader);
-  const auto proposed = nodes.begin_write(leader, {api::Put{.key = "proposed", .value = "1"}});
-  nodes.until([&] { return proposed->has_value(); });
-  EXPECT_EQ((*proposed)->status.code(), ErrorCode::kOutcomeUnknown);
-  EXPECT_FALSE(nodes.group(leader).leads());
-  const auto parked = nodes.begin_write(leader, {api::Put{.key = "parked", .value = "1"}});
-  const auto read = nodes.begin_get(leader, "k");
-  nodes.until([&] { return parked->has_value() && read->has_value(); });
-  EXPECT_EQ((*parked)->status.code(), ErrorCode::kUnavailable);
-  EXPECT_FALSE(is_indeterminate((*parked)->status.code()));
-  EXPECT_FALSE((*read)->status.ok());
-  nodes.heal();
-  nodes.settle();
-  EXPECT_EQ(nodes.get(follower, "parked").value, std::nullopt);
-
-  // The leader gets a forwarded write and its answer is lost with the process. It should lead: none is handed
-  // leadership.
-  nodes.until([&] {
-    const size_t leads = nodes.leader();
-    return leads != SIZE_MAX && nodes.id(leads) == nodes.chart(leads)->config->group(kDataGroup)->leader;
-  });
-  nodes.settle();
-  const size_t next = nodes.wait_leader();
-  const size_t asked = (next + 1) % 3;
-  ASSERT_TRUE(nodes.put(asked, "k", "0").ok()) << "so that there is a connection";
-  nodes.world().cut(nodes.host_id(next), nodes.host_id(asked));
-  const auto forwarded = nodes.begin_write(asked, {api::Put{.key = "forwarded", .value = "1"}});
-  nodes.until([&] { return forwarded->has_value(); });
-  EXPECT_EQ((*forwarded)->status.code(), ErrorCode::kOutcomeUnknown);
-  nodes.heal();
-  nodes.settle();
-  EXPECT_EQ(nodes.get(asked, "forwarded").value, "1") << "it did happen";
-
-  // The leader dies with a forwarded write in its log: the link is lost, and nobody sends the write a second time.
-  const size_t dying = nodes.wait_leader();
-  const size_t through = (dying + 1) % 3, third = (dying + 2) % 3;
-  nodes.settle();
-  const Index index = nodes.group(dying).core().last_index() + 1;
-  nodes.network().set_tap([&](Passing& passing) {
-    GroupId group;
-    const std::optional<raft::Message> message = raft_message(passing, group);
-    return message && std::holds_alternative<raft::AppendResult>(message->body) ? Fate::kDrop : Fate::kPass;
-  });
-  const auto once = nodes.begin_write(through, {api::Increment{.key = "once", .delta = 1}});
-  nodes.until([&] {
-    return nodes.group(through).core().last_index() >= index && nodes.group(third).core().last_index() >= index;
-  });
-  ASSERT_FALSE(once->has_value());
-  nodes.crash(dying);
-  nodes.network().set_tap(nullptr);
-  nodes.until([&] { return once->has_value(); });
-  EXPECT_EQ((*once)->status.code(), ErrorCode::kOutcomeUnknown);
-  nodes.wait_leader();
-  EXPECT_EQ(nodes.get(through, "once").value, "1");
-  ASSERT_TRUE(nodes.start(dying).ok());
-
-  // A leader that has just handed over: the write finds the next one, once.
-  const size_t from = nodes.wait_leader();
-  const auto counted = nodes.begin_write((from + 1) % 3, {api::Increment{.key = "count", .delta = 1}});
-  nodes.make_leader((from + 2) % 3);
-  nodes.until([&] { return counted->has_value(); });
-  const std::optional<std::string> count = nodes.get(from, "count").value;
-  if ((*counted)->status.ok()) {
-    EXPECT_EQ(count, "1");
-  } else if (!is_indeterminate((*counted)->status.code())) {
-    EXPECT_EQ(count, std::nullopt);
-  }
 }
 
 // --- Expiry ----------------------------------------------------------------------------------------------------------

@@ -312,6 +312,7 @@ bool Group::persist() {
     for (raft::TransferResult& result : update.transfers) {
       if (auto node = admin_.extract(result.ticket)) node.mapped()(result.status);
     }
+    if (!update.transfers.empty()) dispatch_parked();  // where the target did not take over, nobody else calls for them
     for (const raft::SnapshotRequest& request : update.send_snapshots) host_.send_snapshot(*this, request);
     std::move(update.committed.begin(), update.committed.end(), std::back_inserter(committed_));
     if (update.role_change) on_role_change(*update.role_change);
@@ -420,9 +421,7 @@ bool Group::more_to_do() const {
 void Group::on_role_change(const raft::RoleChange& change) {
   log::info("group {} t{}: now {}, leader {}", id_, change.term, raft::to_string(change.role), change.leader);
   if (change.role != raft::Role::kLeader) {
-    std::vector<WriteWaiter> unknown = waiters_.take_all();
-    refuse(std::move(unknown), Status(ErrorCode::kOutcomeUnknown,
-                                      "leadership was lost before the write was known to be committed; it may yet be"));
+    // Writes that were proposed go on waiting: the log tells what became of them, whoever leads.
     host_.loop().cancel(sweep_timer_);
     sweep_at_ = WallMillis(UINT64_MAX);
     sweeping_ = false;
@@ -441,6 +440,7 @@ void Group::installed(const raft::SnapshotMeta& meta, Status status) {
   last_snapshot_ = meta.last;
   bytes_since_snapshot_ = 0;
   state_changed_ = true;
+  refuse_unknown(waiters_.take_through(meta.last.index));
   // The log's new beginning must be durable before the core promises on it.
   under_way_.push_front(
       {.number = 0, .ticket = wal_.appended_through(), .messages = {}, .install = {}, .installed = meta});

@@ -192,6 +192,8 @@ class Group final : public raft::LogReader {
   void park(ParkedWrite write);
   void dispatch_parked();
   void refuse(std::vector<WriteWaiter> waiters, const Status& status);
+  // Proposed by an earlier leadership of this node; what became of them is not learnt.
+  void refuse_unknown(std::vector<WriteWaiter> waiters);
   // To whoever has the keys, if that is for us to say.
   void send_elsewhere(ParkedWrite write);
   void send_elsewhere(WaitingRead read);

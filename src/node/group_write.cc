@@ -36,7 +36,7 @@ void Group::write(const api::WriteRequest& request, api::WriteDone done) {
   WriteWaiter waiter{.done = std::move(done),
                      .deadline = host_.loop().now() + host_.options().request_timeout,
                      .may_reroute = !is_about_the_group(request.commands)};
-  if (leads() && core_->transfer_target() == kNobody) {
+  if (core_->may_propose().ok()) {
     EntryDraft& draft = open_draft();
     const size_t before = draft.bytes.size();
     if (Status status = kv::append_request(draft.bytes, request); !status.ok()) {
@@ -96,7 +96,7 @@ void Group::route(ParkedWrite write) {
     --requests_;
     return send_elsewhere(std::move(write));
   }
-  if (leads() && core_->transfer_target() == kNobody) {
+  if (core_->may_propose().ok()) {
     EntryDraft& draft = open_draft();
     const size_t before = draft.bytes.size();
     draft.bytes.append(write.request);
@@ -185,6 +185,11 @@ void Group::refuse(std::vector<WriteWaiter> waiters, const Status& status) {
   }
 }
 
+void Group::refuse_unknown(std::vector<WriteWaiter> waiters) {
+  refuse(std::move(waiters), Status(ErrorCode::kOutcomeUnknown,
+                                    "leadership was lost before the write was known to be committed; it may yet be"));
+}
+
 void Group::on_proposal_result(raft::ProposalResult& result) {
   if (auto change = admin_.extract(result.ticket)) {
     if (!result.status.ok()) return change.mapped()(result.status);
@@ -194,15 +199,20 @@ void Group::on_proposal_result(raft::ProposalResult& result) {
         {.done = [done = std::move(change.mapped())](const api::WriteReply& reply) mutable { done(reply.status); },
          .deadline = host_.loop().now() + host_.options().request_timeout});
     count_request();
-    return waiters_.add(result.id, std::move(waiters));
+    return refuse_unknown(waiters_.add(result.id, std::move(waiters)));
   }
   auto node = proposed_.extract(result.ticket);
   FLUX_CHECK(!node.empty());
-  if (result.status.ok()) return waiters_.add(result.id, std::move(node.mapped().waiters));
-  if (result.status.code() != ErrorCode::kNotLeader) return refuse(std::move(node.mapped().waiters), result.status);
+  const ErrorCode code = result.status.code();
+  if (code == ErrorCode::kOk) {
+    return refuse_unknown(waiters_.add(result.id, std::move(node.mapped().waiters)));
+  }
+  if (code != ErrorCode::kNotLeader && code != ErrorCode::kUnavailable) {
+    return refuse(std::move(node.mapped().waiters), result.status);
+  }
   FLUX_PROBE("leadership went before the proposal");
-  // Leadership went between gathering and proposing: the requests were definitely not proposed and go to the next
-  // leader.
+  // Leadership went, or began to be handed over, between gathering and proposing: the requests were definitely not
+  // proposed and go to the next leader.
   for_each_request(node.mapped().data.view(), node.mapped().waiters,
                    [this](std::string_view request, WriteWaiter waiter) {
                      route({.request = std::string(request), .waiter = std::move(waiter)});

@@ -320,6 +320,59 @@ TEST(WaitingRead, refuses_what_no_version_sends) {
   EXPECT_TRUE(refused(std::string_view("\3\0\1\2\0", 5))) << "the default keyspace is of kind hash";
 }
 
+class WaitersTest : public testing::Test {
+ protected:
+  static EntryId entry(uint64_t index, uint64_t term) { return {.index = Index(index), .term = Term(term)}; }
+  // One waiter, known by its number.
+  static std::vector<WriteWaiter> one(size_t number) {
+    std::vector<WriteWaiter> waiters;
+    waiters.push_back({.done = [](const api::WriteReply&) {}, .deadline = {}, .bytes = number});
+    return waiters;
+  }
+  static std::vector<size_t> numbers(const std::vector<WriteWaiter>& waiters) {
+    std::vector<size_t> result;
+    for (const WriteWaiter& waiter : waiters) result.push_back(waiter.bytes);
+    return result;
+  }
+  std::vector<size_t> resolve(EntryId id) {
+    std::vector<WriteWaiter> found = waiters_.resolve(id, lost_);
+    return numbers(found);
+  }
+  std::vector<size_t> add(EntryId id, size_t number) { return numbers(waiters_.add(id, one(number))); }
+
+  using Numbers = std::vector<size_t>;
+  Waiters waiters_;
+  std::vector<WriteWaiter> lost_;
+};
+
+TEST_F(WaitersTest, another_leaders_entry_at_the_place_is_a_definite_loss) {
+  EXPECT_EQ(add(entry(5, 2), 1), Numbers());
+  EXPECT_EQ(add(entry(6, 2), 2), Numbers());
+  EXPECT_FALSE(waiters_.waits_for(entry(4, 2)));
+  EXPECT_EQ(resolve(entry(5, 2)), Numbers{1});
+  EXPECT_EQ(numbers(lost_), Numbers());
+  EXPECT_EQ(resolve(entry(6, 3)), Numbers());
+  EXPECT_EQ(numbers(lost_), Numbers{2});
+  EXPECT_TRUE(waiters_.empty());
+}
+
+TEST_F(WaitersTest, what_left_the_log_before_the_node_led_again_is_unknown) {
+  EXPECT_EQ(add(entry(5, 2), 1), Numbers());
+  EXPECT_EQ(add(entry(6, 2), 2), Numbers());
+  EXPECT_EQ(add(entry(7, 2), 3), Numbers());
+  EXPECT_EQ(add(entry(6, 4), 4), (Numbers{3, 2})) << "the first may still be in the log";
+  EXPECT_EQ(resolve(entry(5, 2)), Numbers{1});
+  EXPECT_EQ(resolve(entry(6, 4)), Numbers{4});
+  EXPECT_EQ(numbers(lost_), Numbers());
+}
+
+TEST_F(WaitersTest, a_snapshot_hides_what_it_was_made_of) {
+  EXPECT_EQ(add(entry(5, 2), 1), Numbers());
+  EXPECT_EQ(add(entry(6, 2), 2), Numbers());
+  EXPECT_EQ(numbers(waiters_.take_through(Index(5))), Numbers{1});
+  EXPECT_EQ(resolve(entry(6, 2)), Numbers{2});
+}
+
 TEST(OwnedReadReply, comes_back_as_it_was_or_not_at_all) {
   const api::Item items[] = {
       {.found = true, .key = "k", .value = "v", .version = Version(70), .deadline = WallMillis(500)},

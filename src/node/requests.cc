@@ -181,6 +181,17 @@ Status OwnedReadReply::decode(std::string_view bytes) {
   return {};
 }
 
+std::vector<WriteWaiter> Waiters::add(EntryId id, std::vector<WriteWaiter> waiters) {
+  std::vector<WriteWaiter> overtaken;
+  for (; !entries_.empty() && entries_.back().id.index >= id.index; entries_.pop_back()) {
+    FLUX_CHECK(entries_.back().id.term < id.term);
+    std::vector<WriteWaiter>& back = entries_.back().waiters;
+    std::move(back.begin(), back.end(), std::back_inserter(overtaken));
+  }
+  entries_.push_back({.id = id, .waiters = std::move(waiters)});
+  return overtaken;
+}
+
 std::vector<WriteWaiter> Waiters::resolve(EntryId id, std::vector<WriteWaiter>& lost) {
   while (!entries_.empty() && entries_.front().id.index <= id.index) {
     Entry front = std::move(entries_.front());
@@ -208,11 +219,15 @@ std::vector<api::WriteDone> Waiters::take_late(MonoTime now) {
   return late;
 }
 
-std::vector<WriteWaiter> Waiters::take_all() {
+std::vector<WriteWaiter> Waiters::take_through(Index index) {
   std::vector<WriteWaiter> all;
-  for (Entry& entry : entries_) std::move(entry.waiters.begin(), entry.waiters.end(), std::back_inserter(all));
-  entries_.clear();
+  for (; !entries_.empty() && entries_.front().id.index <= index; entries_.pop_front()) {
+    std::vector<WriteWaiter>& front = entries_.front().waiters;
+    std::move(front.begin(), front.end(), std::back_inserter(all));
+  }
   return all;
 }
+
+std::vector<WriteWaiter> Waiters::take_all() { return take_through(Index(UINT64_MAX)); }
 
 }  // namespace flux::node

@@ -113,21 +113,22 @@ class OwnedReadReply {
   std::string resume_;
 };
 
-// Waiters of entries that were appended, in log order.
+// Waiters of entries that this node has appended as leader, in log order. They go on waiting when another leads: what
+// is applied at the entry's index is the entry, and the write has happened, or is not, and it never will.
 class Waiters {
  public:
   struct Entry {
     EntryId id;
     std::vector<WriteWaiter> waiters;
   };
-  // REQUIRES: id is after all that were added before.
-  void add(EntryId id, std::vector<WriteWaiter> waiters) {
-    entries_.push_back({.id = id, .waiters = std::move(waiters)});
-  }
-  // The waiters of an entry that is being applied, and those of entries before it, which another leader's entries have
-  // replaced: `lost`.
+  // Returns those of entries that are not before this one: they were appended while the node led earlier and had left
+  // its log when it came to lead again. Nothing that follows here tells what has become of them.
+  [[nodiscard]] std::vector<WriteWaiter> add(EntryId id, std::vector<WriteWaiter> waiters);
+  // The waiters of an entry that is being applied, and those of entries that it has replaced: `lost`.
   std::vector<WriteWaiter> resolve(EntryId id, std::vector<WriteWaiter>& lost);
-  // All of them: leadership is lost, and with it the knowledge of what becomes of them.
+  // Those of entries up to there: a snapshot has taken the place of the log, and which entries it was made of is not
+  // known.
+  std::vector<WriteWaiter> take_through(Index index);
   std::vector<WriteWaiter> take_all();
   // Those whose time is over. Their entries stay, and are resolved without them.
   std::vector<api::WriteDone> take_late(MonoTime now);

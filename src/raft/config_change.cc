@@ -19,7 +19,7 @@ void Core::on_config_proposed(ConfigProposed&& proposed) {
   const Result<Membership> next = decide();
   if (!next.ok()) {
     trace("membership change -> refuse, {}", next.status().to_string());
-    return refuse(proposed.ticket, next.status().code(), next.status().message());
+    return refuse(proposed.ticket, next.status());
   }
   const EntryId entry = append_config(*next, proposed.change.context.view());
   out_.proposals.push_back({.ticket = proposed.ticket, .status = {}, .id = entry});

@@ -122,6 +122,8 @@ class Core {
   Index membership_index() const { return configs_.back().first; }
   // What a snapshot of the state machine at `index` has to say. REQUIRES: base <= index <= applied.
   SnapshotMeta snapshot_meta(Index index) const;
+  // Whether a proposal would be looked at now. kNotLeader, or kUnavailable for a while: why not.
+  Status may_propose() const;
   NodeId transfer_target() const { return transfer_ ? transfer_->target : kNobody; }
   // As leader, all peers but itself, ascending; empty otherwise.
   std::vector<PeerStatus> peers(MonoTime now) const;
@@ -218,7 +220,7 @@ class Core {
 
   // replication.cc: the leader's side, and commit.
   void on_proposal(Proposal&& proposal);
-  void refuse(uint64_t ticket, ErrorCode code, std::string why);
+  void refuse(uint64_t ticket, Status why);
   EntryId append_own(EntryType type, SharedBytes data);
   void flush();
   void flush_peer(NodeId to, Progress& peer);

@@ -7,26 +7,29 @@
 
 namespace flux::raft {
 
+Status Core::may_propose() const {
+  if (role_ != Role::kLeader) return {ErrorCode::kNotLeader, "not the leader"};
+  if (transfer_) return {ErrorCode::kUnavailable, "leadership is being transferred"};
+  if (!membership().is_voter(id())) return {ErrorCode::kUnavailable, "the leader is leaving the group"};
+  return {};
+}
+
 void Core::on_proposal(Proposal&& proposal) {
   const size_t charge = proposal.data.size() + Log::kEntryOverhead;
-  if (role_ != Role::kLeader) return refuse(proposal.ticket, ErrorCode::kNotLeader, "not the leader");
-  if (transfer_) return refuse(proposal.ticket, ErrorCode::kUnavailable, "leadership is being transferred");
-  if (!membership().is_voter(id())) {
-    return refuse(proposal.ticket, ErrorCode::kUnavailable, "the leader is leaving the group");
-  }
+  if (Status status = may_propose(); !status.ok()) return refuse(proposal.ticket, std::move(status));
   if (proposal.data.size() > options_.entry_bytes_max) {
-    return refuse(proposal.ticket, ErrorCode::kTooLarge, "the proposal is larger than an entry may be");
+    return refuse(proposal.ticket, {ErrorCode::kTooLarge, "the proposal is larger than an entry may be"});
   }
   if (uncommitted_bytes_ > 0 && uncommitted_bytes_ + charge > options_.uncommitted_bytes_max) {
-    return refuse(proposal.ticket, ErrorCode::kOverloaded, "too much is waiting for a quorum");
+    return refuse(proposal.ticket, {ErrorCode::kOverloaded, "too much is waiting for a quorum"});
   }
   const EntryId entry = append_own(EntryType::kCommand, std::move(proposal.data));
   out_.proposals.push_back({.ticket = proposal.ticket, .status = {}, .id = entry});
 }
 
-void Core::refuse(uint64_t ticket, ErrorCode code, std::string why) {
+void Core::refuse(uint64_t ticket, Status why) {
   ++counters_.proposals_refused;
-  out_.proposals.push_back({.ticket = ticket, .status = {code, std::move(why)}, .id = {}});
+  out_.proposals.push_back({.ticket = ticket, .status = std::move(why), .id = {}});
 }
 
 EntryId Core::append_own(EntryType type, SharedBytes data) {
