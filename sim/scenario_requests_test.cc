@@ -197,5 +197,37 @@ TEST(Scenario, what_becomes_of_a_write_is_learnt_from_the_next_leader) {
   EXPECT_EQ(nodes.get(other, "n").value, "1") << "it did not happen and never will";
 }
 
+// What the others have made a snapshot of cannot be told from it: the write has happened, and whoever waits for it is
+// not told that it has not.
+TEST(Scenario, a_write_that_went_into_a_snapshot_is_not_said_to_be_lost) {
+  Nodes nodes(49, 3, [](size_t, node::NodeOptions& options) {
+    options.snapshot_log_bytes = 20'000;
+    options.request_timeout = Millis(60'000);
+  });
+  const size_t old = nodes.wait_leader();
+  const size_t a = (old + 1) % 3, b = (old + 2) % 3;
+  nodes.settle();
+  const Index index = nodes.group(old).core().last_index() + 1;
+  // Nothing that the others say reaches it.
+  nodes.network().set_tap(
+      [&](Passing& passing) { return passing.to == nodes.address(old).to_string() ? Fate::kDrop : Fate::kPass; });
+  const auto written = nodes.begin_write(old, {api::Put{.key = "k", .value = "v"}});
+  nodes.until(
+      [&] { return nodes.group(a).core().last_index() >= index && nodes.group(b).core().last_index() >= index; });
+  nodes.isolate(old);  // nor what it says the others
+  nodes.until([&] { return nodes.leader() == a || nodes.leader() == b; });
+  for (int i = 0; nodes.group(a).core().base_id().index <= index || nodes.group(b).core().base_id().index <= index;
+       ++i) {
+    ASSERT_LT(i, 500) << "the log does not get shorter";
+    ASSERT_TRUE(nodes.put(a, "filler", std::string(900, 'f')).ok());
+  }
+  EXPECT_FALSE(written->has_value());
+  nodes.network().set_tap(nullptr);
+  nodes.heal();
+  nodes.until([&] { return written->has_value(); });
+  EXPECT_EQ((*written)->status.code(), ErrorCode::kOutcomeUnknown) << (*written)->status.to_string();
+  EXPECT_EQ(nodes.get(old, "k").value, "v");
+}
+
 }  // namespace
 }  // namespace flux::sim
