@@ -61,6 +61,7 @@ node::NodeOptions Nodes::options_of(size_t i) const {
   options.name = hosts_[i]->name;
   options.data_dir = "/data";
   options.listen_peer = options.advertise_peer = hosts_[i]->address;
+  options.advertise_wire = wire_address(i).to_string();
   for (size_t each = 0; each < founders_ && i < founders_; ++each) {
     options.initial_cluster.push_back({.name = hosts_[each]->name, .address = hosts_[each]->address});
   }
@@ -94,6 +95,15 @@ Status Nodes::start(size_t i, const node::JoinTicket* ticket) {
                                                                   options_of(i), ticket);
   if (!started.ok()) return started.status();
   host.node = std::move(started).value();
+  const node::Identity& identity = host.node->identity();
+  FLUX_TRY(host.wire, server::wire::Door::open(network_, {{.loop = host.loop.get(), .kv = &host.node->kv(0)}},
+                                               host.node->cluster_map(),
+                                               {.listen = wire_address(i),
+                                                .self = {.cluster = identity.cluster,
+                                                         .node = identity.node,
+                                                         .name = identity.name,
+                                                         .peer_address = {},
+                                                         .starts = {}}}));
   return {};
 }
 
@@ -109,6 +119,7 @@ void Nodes::kill(size_t i) {
 
 void Nodes::end_process(size_t i) {
   Host& host = *hosts_[i];
+  host.wire.reset();
   host.node.reset();
   host.log_executor.reset();
   host.background.reset();

@@ -13,6 +13,7 @@
 #include "node/node.h"
 #include "node/node_impl.h"
 #include "raft/message.h"
+#include "server/wire/door.h"
 #include "tap.h"
 #include "world.h"
 
@@ -74,6 +75,8 @@ class Nodes {
   // Puts another disk into a machine that is down.
   void set_disk(size_t i, std::unique_ptr<env::testing::FakeFs> fs) { hosts_[i]->fs = std::move(fs); }
   env::Address address(size_t i) const { return hosts_[i]->address; }
+  // Where it takes clients of the wire protocol.
+  env::Address wire_address(size_t i) const { return {.host = hosts_[i]->address.host, .port = 7378}; }
   // What the node reported as the end of it; OK while it goes on.
   const Status& fatal(size_t i) const { return hosts_[i]->fatal; }
   // Milliseconds that the node's wall clock is ahead, also after its next start.
@@ -127,6 +130,7 @@ class Nodes {
     std::unique_ptr<SimExecutor> log_executor;
     std::unique_ptr<SimExecutor> background;
     std::unique_ptr<node::Node> node;
+    std::unique_ptr<server::wire::Door> wire;
     Status fatal;
     Clock clock;
   };

@@ -17,6 +17,7 @@ struct NodeRecord {
   std::string peer_address;
   std::string resp_address;
   std::string http_address;
+  std::string wire_address;  // empty: it has no such door
   bool operator==(const NodeRecord&) const = default;
 };
 

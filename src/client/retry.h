@@ -1,12 +1,18 @@
-// How long to wait before a request that nobody could serve is tried again.
+// Whether a request that was turned away is tried again, and how long after.
 #pragma once
 
 #include <algorithm>
 
 #include "base/rng.h"
+#include "base/status.h"
 #include "base/types.h"
 
 namespace flux::client {
+
+// Whether a definite refusal may be gone at the next attempt, or somewhere else.
+constexpr bool worth_another_try(ErrorCode code) {
+  return code == ErrorCode::kWrongShard || code == ErrorCode::kNotLeader || code == ErrorCode::kUnavailable;
+}
 
 inline constexpr Micros kRetryFirst = Millis(2);
 inline constexpr Micros kRetryMost = Millis(200);

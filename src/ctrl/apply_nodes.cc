@@ -13,7 +13,8 @@ const Node* present(const Config& config, NodeId id) {
 }
 
 Status check_record(const api::NodeRecord& record) {
-  for (const std::string* text : {&record.name, &record.peer_address, &record.resp_address, &record.http_address}) {
+  for (const std::string* text :
+       {&record.name, &record.peer_address, &record.resp_address, &record.http_address, &record.wire_address}) {
     if (text->size() > kNameBytesMax) return refuse(ErrorCode::kTooLarge, "a name or an address is too long");
   }
   return {};

@@ -24,7 +24,7 @@ Status check_nodes(const Config& config) {
     if (id == kNobody || record.id != id) return broken("a node without its id");
     if (node.cores == 0 || node.cores > kWeightMax) return broken(fmt::format("node {} has no share", id));
     if (record.name.empty() || is_long(record.name) || is_long(record.peer_address) || is_long(record.resp_address) ||
-        is_long(record.http_address)) {
+        is_long(record.http_address) || is_long(record.wire_address)) {
       return broken(fmt::format("the record of node {} is not within limits", id));
     }
     if (node.state != NodeState::kRemoved && !names.insert(record.name).second) {

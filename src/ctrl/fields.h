@@ -68,7 +68,9 @@ class FieldWriter {
     encoder_.u8(static_cast<uint8_t>(variant.index() + 1));
     std::visit([&](const auto& each) { put(each); }, variant);
   }
-  void put(const api::NodeRecord& r) { (*this)(r.id, r.name, r.peer_address, r.resp_address, r.http_address); }
+  void put(const api::NodeRecord& r) {
+    (*this)(r.id, r.name, r.peer_address, r.resp_address, r.http_address, r.wire_address);
+  }
   template <typename T>
   void put(const T& value) {
     if constexpr (std::is_enum_v<T>) {
@@ -139,7 +141,9 @@ class FieldReader {
   void get_alternative(Variant& variant, size_t place, std::index_sequence<Places...>) {
     ((Places == place ? get(variant.template emplace<Places>()) : void()), ...);
   }
-  void get(api::NodeRecord& r) { (*this)(r.id, r.name, r.peer_address, r.resp_address, r.http_address); }
+  void get(api::NodeRecord& r) {
+    (*this)(r.id, r.name, r.peer_address, r.resp_address, r.http_address, r.wire_address);
+  }
   template <typename T>
   void get(T& value) {
     if constexpr (std::is_enum_v<T>) {

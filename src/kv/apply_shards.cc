@@ -46,7 +46,8 @@ Status check_chunk(const ShardInfo& shard, const ShardChunk& chunk) {
     before = &session;
     if (session.last_use > chunk.clock) return corrupt("a session was used later than the clock of its group");
     api::WriteReply reply;
-    for (const MovedSession::Reply& kept : session.replies) FLUX_RETURN_IF_ERROR(decode_results(kept.bytes, reply));
+    for (const MovedSession::Reply& kept : session.replies)
+      FLUX_RETURN_IF_ERROR(api::decode_results(kept.bytes, reply));
   }
   const bool all = chunk.next.copied_all && chunk.next.sessions_done;
   if (chunk.frozen() && chunk.caught_up && !all) return corrupt("a last chunk does not hold all");

@@ -28,7 +28,7 @@ uint64_t seeds() { return std::getenv("FLUX_SEEDS") ? std::strtoull(std::getenv(
 
 std::string text_of(const api::WriteReply& reply) {
   std::string out = fmt::format("{}^{} {} ", reply.position.index, reply.position.version, reply.status.to_string());
-  encode_results(out, reply);
+  api::encode_results(out, reply);
   return out;
 }
 

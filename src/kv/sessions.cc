@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "api/request_codec.h"
 #include "base/codec.h"
 #include "base/probe.h"
-#include "kv/command_codec.h"
 
 namespace flux::kv {
 namespace {
@@ -106,7 +106,7 @@ Result<Sessions::Verdict> Sessions::begin(Draft& draft, const api::SessionRef& r
   FLUX_PROBE("a request comes again and gets its first answer");
   FLUX_TRY(const std::optional<std::string> kept, draft.get_raw(Family::kSession, reply_key(ref.client, ref.sequence)));
   if (!kept) return Status(ErrorCode::kCorruption, "a kept session reply is missing");
-  FLUX_RETURN_IF_ERROR(decode_results(*kept, reply));
+  FLUX_RETURN_IF_ERROR(api::decode_results(*kept, reply));
   return Verdict::kAnswered;
 }
 
@@ -116,13 +116,13 @@ void Sessions::finish(Draft& draft, const api::SessionRef& ref, Version now, con
   if (it == by_client_.end()) return;
   Session& session = it->second;
   std::string encoded;
-  encode_results(encoded, reply);
+  api::encode_results(encoded, reply);
   if (encoded.size() > api::kSessionReplyBytesMax) {
     api::WriteReply not_kept;
     not_kept.status = Status(ErrorCode::kTooLarge, "the request was applied, but its reply was too large to keep");
     not_kept.position = reply.position;
     encoded.clear();
-    encode_results(encoded, not_kept);
+    api::encode_results(encoded, not_kept);
   }
   draft.put_raw(Family::kSession, reply_key(ref.client, ref.sequence), encoded);
   session.kept.insert(ref.sequence);

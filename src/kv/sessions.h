@@ -3,7 +3,7 @@
 //
 //   kSession  key  client (8, big endian)                        value  last use: version (8) | low sequence (8) |
 //                                                                       opened: milliseconds (8)
-//             key  client (8) | sequence (8), both big endian    value  the encoded reply (kv::encode_results)
+//             key  client (8) | sequence (8), both big endian    value  the encoded reply (api::encode_results)
 //
 // A session keeps its newest replies, as many as its window has. Sequences may arrive in any order within that window;
 // one at or below `low` is stale.

@@ -54,7 +54,7 @@ struct ChunkItem {
 struct MovedSession {
   struct Reply {
     uint64_t sequence = 0;
-    std::string bytes;  // kv::encode_results
+    std::string bytes;  // api::encode_results
     bool operator==(const Reply&) const = default;
   };
   uint64_t client = 0;

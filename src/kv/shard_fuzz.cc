@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "engine/memory/memory_engine.h"
+#include "kv/entry_codec.h"
 #include "kv/state_machine.h"
 
 namespace {
@@ -44,7 +45,7 @@ class Group {
     const api::Command change = api::ShardChange{.bytes = bytes};
     std::string entry;
     begin_entry(entry);
-    if (!append_request(entry, {.commands = std::span(&change, 1)}).ok()) return false;
+    if (!api::append_request(entry, {.commands = std::span(&change, 1)}).ok()) return false;
     stamp_entry(entry, version_at(WallMillis(1000)));
     std::vector<api::WriteReply> replies;
     FLUX_CHECK(machine_

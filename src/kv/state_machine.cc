@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include "base/overloaded.h"
+#include "kv/entry_codec.h"
 
 namespace flux::kv {
 
@@ -69,7 +70,7 @@ Status StateMachine::apply_requests(const Entry& entry, std::vector<api::WriteRe
     while (!reader.done() && count < window_.size()) FLUX_RETURN_IF_ERROR(reader.next(window_[count++]));
     const auto requests = std::span(window_).first(count);
     prefetch(requests);
-    for (const DecodedRequest& request : requests) {
+    for (const api::DecodedRequest& request : requests) {
       // An engine that is all memory takes each request before the next, the last one with the commit: reading through
       // a growing batch costs more.
       if (uncommitted_ && engine_.small_writes_are_cheap()) FLUX_RETURN_IF_ERROR(write_draft());
@@ -85,10 +86,10 @@ Status StateMachine::apply_requests(const Entry& entry, std::vector<api::WriteRe
 }
 
 // Asks the engine for the keys of all requests at once, so that their cache misses overlap.
-void StateMachine::prefetch(std::span<const DecodedRequest> requests) {
+void StateMachine::prefetch(std::span<const api::DecodedRequest> requests) {
   size_t count = 0;
   window_keys_.resize(window_.size());
-  for (const DecodedRequest& request : requests) {
+  for (const api::DecodedRequest& request : requests) {
     for (const api::Command& command : request.commands) {
       const std::string_view key = std::visit(
           [](const auto& each) {
@@ -104,7 +105,7 @@ void StateMachine::prefetch(std::span<const DecodedRequest> requests) {
   if (count > 1) engine_.prefetch(Family::kData, std::span(window_keys_).first(count));
 }
 
-Status StateMachine::run(const DecodedRequest& request, Version version, api::WriteReply& reply) {
+Status StateMachine::run(const api::DecodedRequest& request, Version version, api::WriteReply& reply) {
   keyspace_ = request.keyspace;
   if (sharded()) {
     // Before the session is asked: what a shard that has gone answered before is for its new owner to say.
@@ -128,7 +129,7 @@ Status StateMachine::run(const DecodedRequest& request, Version version, api::Wr
   return {};
 }
 
-Status StateMachine::admit(const DecodedRequest& request) {
+Status StateMachine::admit(const api::DecodedRequest& request) {
   for (const api::Command& command : request.commands) {
     Status status = std::visit(
         [&](const auto& each) {
@@ -171,7 +172,7 @@ Status StateMachine::admit_range(std::string_view low, std::string_view high) {
   return Status(ErrorCode::kWrongShard, fmt::format("group {} does not serve all of the range", group_));
 }
 
-Result<bool> StateMachine::all_conditions_hold(const DecodedRequest& request, Version version) {
+Result<bool> StateMachine::all_conditions_hold(const api::DecodedRequest& request, Version version) {
   for (const api::Command& command : request.commands) {
     const auto* put = std::get_if<api::Put>(&command);
     const auto* erase = std::get_if<api::Delete>(&command);

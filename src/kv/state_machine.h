@@ -15,10 +15,10 @@
 #include <vector>
 
 #include "api/kv_service.h"
+#include "api/request_codec.h"
 #include "base/log_entry.h"
 #include "base/rng.h"
 #include "engine/engine.h"
-#include "kv/command_codec.h"
 #include "kv/draft.h"
 #include "kv/rider.h"
 #include "kv/sessions.h"
@@ -114,13 +114,13 @@ class StateMachine {
  private:
   // state_machine.cc
   Status apply_requests(const Entry& entry, std::vector<api::WriteReply>* replies);
-  void prefetch(std::span<const DecodedRequest> requests);
+  void prefetch(std::span<const api::DecodedRequest> requests);
   Status write_draft();
-  Status run(const DecodedRequest& request, Version version, api::WriteReply& reply);
-  Result<bool> all_conditions_hold(const DecodedRequest& request, Version version);
+  Status run(const api::DecodedRequest& request, Version version, api::WriteReply& reply);
+  Result<bool> all_conditions_hold(const api::DecodedRequest& request, Version version);
   bool sharded() const { return sharding_ == Sharding::kOn; }
   // Whether the request may run here, as far as shards decide it; counts its operations.
-  Status admit(const DecodedRequest& request);
+  Status admit(const api::DecodedRequest& request);
   // Leaves the encoded key, in the keyspace of the request at hand, in key_.
   void encode_key(std::string_view key);
   Status admit_key(std::string_view key);
@@ -189,7 +189,7 @@ class StateMachine {
   Draft draft_;
   Sessions sessions_;
   // Requests that are decoded and brought closer together before they run; reused, as their memory is.
-  std::array<DecodedRequest, 16> window_;
+  std::array<api::DecodedRequest, 16> window_;
   std::vector<std::string> window_keys_;
   api::KeyspaceRef keyspace_;  // of the request at hand
   std::string key_;            // the encoded key of the command at hand

@@ -11,6 +11,7 @@
 #include "api/limits.h"
 #include "api/slot.h"
 #include "engine/memory/memory_engine.h"
+#include "kv/entry_codec.h"
 #include "kv/numbers.h"
 
 namespace flux::kv {
@@ -26,7 +27,7 @@ class StateMachineTest : public ::testing::Test {
   api::WriteReply apply(const api::WriteRequest& request) {
     std::string bytes;
     begin_entry(bytes);
-    EXPECT_TRUE(append_request(bytes, request).ok());
+    EXPECT_TRUE(api::append_request(bytes, request).ok());
     stamp_entry(bytes, version_at(WallMillis(now_ms++)));
     log.push_back({.index = machine->applied().index + 1,
                    .term = Term(1),
@@ -139,15 +140,15 @@ TEST_F(StateMachineTest, limits_of_keys_values_and_requests) {
   const std::string value(api::kValueBytesMax, 'v');
   const std::string larger = value + "v";
   const auto status = [&](const api::Command& command) {
-    return append_request(out, {.commands = std::span(&command, 1)});
+    return api::append_request(out, {.commands = std::span(&command, 1)});
   };
   EXPECT_TRUE(status(api::Put{.key = key, .value = value}).ok());
   const size_t size = out.size();
   EXPECT_EQ(status(api::Put{.key = longer, .value = "v"}).code(), ErrorCode::kTooLarge);
   EXPECT_EQ(status(api::Put{.key = "k", .value = larger}).code(), ErrorCode::kTooLarge);
   const api::Command two[] = {api::Put{.key = "a", .value = value}, api::Put{.key = "b", .value = value}};
-  EXPECT_EQ(append_request(out, {.commands = two}).code(), ErrorCode::kTooLarge);
-  EXPECT_EQ(append_request(out, {}).code(), ErrorCode::kInvalidArgument);
+  EXPECT_EQ(api::append_request(out, {.commands = two}).code(), ErrorCode::kTooLarge);
+  EXPECT_EQ(api::append_request(out, {}).code(), ErrorCode::kInvalidArgument);
   EXPECT_EQ(out.size(), size);
 }
 
@@ -527,17 +528,18 @@ TEST(CommandCodec, every_truncation_of_a_request_is_refused) {
       api::Put{.key = "key", .value = "value", .expiry = {.kind = api::Expiry::Kind::kAt, .millis = 5}},
       api::SetRange{.key = "key", .offset = 300, .value = "x"}, api::Copy{.source = "a", .destination = "b"}};
   std::string bytes;
-  ASSERT_TRUE(append_request(bytes, {.commands = commands, .session = {.client = 1, .sequence = 2}}).ok());
-  EXPECT_TRUE(check_request(bytes).ok());
-  for (size_t size = 0; size < bytes.size(); ++size) EXPECT_FALSE(check_request(bytes.substr(0, size)).ok()) << size;
-  EXPECT_FALSE(check_request(bytes + "x").ok());
+  ASSERT_TRUE(api::append_request(bytes, {.commands = commands, .session = {.client = 1, .sequence = 2}}).ok());
+  EXPECT_TRUE(api::check_request(bytes).ok());
+  for (size_t size = 0; size < bytes.size(); ++size)
+    EXPECT_FALSE(api::check_request(bytes.substr(0, size)).ok()) << size;
+  EXPECT_FALSE(api::check_request(bytes + "x").ok());
 }
 
 TEST(CommandCodec, golden_bytes_of_an_entry) {
   std::string bytes;
   begin_entry(bytes);
   const api::Command command = api::Put{.key = "k", .value = "v"};
-  ASSERT_TRUE(append_request(bytes, {.commands = std::span(&command, 1)}).ok());
+  ASSERT_TRUE(api::append_request(bytes, {.commands = std::span(&command, 1)}).ok());
   stamp_entry(bytes, Version(0x0102));
   EXPECT_EQ(bytes, std::string("\x01\x02\x01\0\0\0\0\0\0"  // format, stamp
                                "\x0A\0\0\0\0\x01"          // size, flags, one command

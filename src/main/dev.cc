@@ -25,6 +25,7 @@ Result<ServerOptions> options_of(const DevOptions& dev, size_t i, const std::str
   settings.set_flag("listen-resp", local(dev.resp_port, i));
   settings.set_flag("listen-http", local(dev.http_port, i));
   settings.set_flag("listen-peer", local(dev.peer_port, i));
+  settings.set_flag("listen-wire", local(dev.wire_port, i));
   settings.set_flag("initial-cluster", initial_cluster);
   settings.set_flag("groups", std::to_string(dev.groups));
   settings.set_flag("log-level", dev.log_level);
@@ -45,6 +46,8 @@ void add_dev_flags(CLI::App& command, DevOptions& options) {
       ->capture_default_str();
   command.add_option("--http-port", options.http_port, "HTTP port of the first node")->capture_default_str();
   command.add_option("--peer-port", options.peer_port, "Peer port of the first node")->capture_default_str();
+  command.add_option("--wire-port", options.wire_port, "Port of the first node for the wire protocol")
+      ->capture_default_str();
   command.add_option("--log-level", options.log_level, "debug, info, warn or error")->capture_default_str();
 }
 

@@ -16,6 +16,7 @@ struct DevOptions {
   uint16_t resp_port = 6379;
   uint16_t http_port = 8379;
   uint16_t peer_port = 7380;
+  uint16_t wire_port = 7370;
   std::string log_level = "warn";
 };
 

@@ -40,8 +40,10 @@ int run_server(Settings& settings) {
     std::_Exit(kExitFailed);
   });
   if (!process.ok()) return fail(kExitFailed, process.status());
-  log::info("ready: RESP {}, HTTP {}, peers {}", (*process)->resp_address().to_string(),
-            (*process)->http_address().to_string(), (*process)->peer_address().to_string());
+  const std::optional<env::Address> wire = (*process)->wire_address();
+  log::info("ready: RESP {}, HTTP {}, {}peers {}", (*process)->resp_address().to_string(),
+            (*process)->http_address().to_string(), wire ? fmt::format("wire {}, ", wire->to_string()) : "",
+            (*process)->peer_address().to_string());
   const int signal = signals.wait();
   log::info("signal {} -> handing over and stopping", signal);
   if (Status status = (*process)->shut_down(); !status.ok()) return fail(kExitFailed, status);

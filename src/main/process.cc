@@ -65,6 +65,16 @@ void add_process_metrics(std::vector<prometheus::MetricFamily>& families, const 
   for (prometheus::MetricFamily& family : builder.take()) families.push_back(std::move(family));
 }
 
+void add_wire_metrics(std::vector<prometheus::MetricFamily>& families, const server::wire::DoorStats& wire) {
+  server::http::MetricsBuilder builder;
+  const auto number = [](uint64_t value) { return static_cast<double>(value); };
+  builder.gauge("fluxkv_wire_connections", "Open connections of the wire protocol.", number(wire.connections));
+  builder.counter("fluxkv_wire_requests_total", "Requests of the wire protocol received.", number(wire.requests));
+  builder.counter("fluxkv_wire_errors_total", "Requests of the wire protocol answered with an error.",
+                  number(wire.errors));
+  for (prometheus::MetricFamily& family : builder.take()) families.push_back(std::move(family));
+}
+
 }  // namespace
 
 Result<std::unique_ptr<NodeProcess>> NodeProcess::start(const ProcessOptions& options,
@@ -79,6 +89,7 @@ NodeProcess::~NodeProcess() {
   // Streams belong to doors and node, and all of them to the loops.
   resp_.reset();
   http_.reset();
+  wire_.reset();
   log_executor_.reset();
   background_.reset();
   node_.reset();
@@ -139,7 +150,20 @@ Status NodeProcess::open_doors(const ProcessOptions& options) {
                                            {.listen = options.listen_http,
                                             .extra_metrics = [this](std::vector<prometheus::MetricFamily>& families) {
                                               add_process_metrics(families, node_->stats(), resp_->stats());
+                                              if (wire_ != nullptr) add_wire_metrics(families, wire_->stats());
                                             }}));
+  if (!options.listen_wire) return {};
+  std::vector<server::wire::LoopServices> wire;
+  for (size_t i = 0; i < loops_.size(); ++i) wire.push_back({.loop = loops_[i].get(), .kv = &node_->kv(i)});
+  const node::Identity& identity = node_->identity();
+  FLUX_TRY(wire_, server::wire::Door::open(network_, wire, node_->cluster_map(),
+                                           {.listen = *options.listen_wire,
+                                            .connections_max = options.connections_max,
+                                            .self = {.cluster = identity.cluster,
+                                                     .node = identity.node,
+                                                     .name = identity.name,
+                                                     .peer_address = {},
+                                                     .starts = {}}}));
   return {};
 }
 
@@ -160,12 +184,14 @@ Status NodeProcess::shut_down() {
   std::promise<void> drained;
   loops_.front()->post([this, &drained] {
     resp_->stop_accepting();
+    if (wire_ != nullptr) wire_->stop_accepting();
     node_->drain([&drained] { drained.set_value(); });
   });
   drained.get_future().wait();
   stop_threads();
   resp_.reset();
   http_.reset();
+  wire_.reset();
   log_executor_.reset();  // finishes what it was given
   background_.reset();
   return node_->close();

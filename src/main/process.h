@@ -14,6 +14,7 @@
 #include "node/node.h"
 #include "server/http/door.h"
 #include "server/resp/door.h"
+#include "server/wire/door.h"
 
 namespace flux::main {
 
@@ -21,6 +22,7 @@ struct ProcessOptions {
   node::NodeOptions node;
   env::Address listen_resp;
   env::Address listen_http;
+  std::optional<env::Address> listen_wire;
   size_t workers = 1;
   // Nodes to ask for an identity, for a node that was added to a running cluster.
   std::vector<env::Address> join;
@@ -38,6 +40,9 @@ class NodeProcess {
 
   env::Address resp_address() const { return resp_->local(); }
   env::Address http_address() const { return http_->local(); }
+  std::optional<env::Address> wire_address() const {
+    return wire_ != nullptr ? std::optional(wire_->local()) : std::nullopt;
+  }
   env::Address peer_address() const { return node_->peer_address(); }
 
   // Stops accepting, hands leaderships over, then stops. Blocks.
@@ -58,6 +63,7 @@ class NodeProcess {
   std::unique_ptr<node::Node> node_;
   std::unique_ptr<server::resp::Door> resp_;
   std::unique_ptr<server::http::Door> http_;
+  std::unique_ptr<server::wire::Door> wire_;  // null: nobody asked for it
   std::vector<std::thread> threads_;
 };
 

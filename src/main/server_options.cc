@@ -72,9 +72,12 @@ std::vector<Setting> server_settings() {
       {"listen-peer", "HOST:PORT", "Where other nodes connect", "127.0.0.1:7380"},
       {"listen-resp", "HOST:PORT", "Where Redis clients connect", "127.0.0.1:6379"},
       {"listen-http", "HOST:PORT", "Status, metrics and administration", "127.0.0.1:8379"},
+      {"listen-wire", "HOST:PORT", "Where clients of the wire protocol connect, such as 127.0.0.1:7378; empty: nowhere",
+       ""},
       {"advertise-peer", "HOST:PORT", "Where other nodes reach this one, if not at --listen-peer", ""},
       {"advertise-resp", "HOST:PORT", "Where clients reach this node, if not at --listen-resp", ""},
       {"advertise-http", "HOST:PORT", "Where operators reach this node, if not at --listen-http", ""},
+      {"advertise-wire", "HOST:PORT", "Where wire clients reach this node, if not at --listen-wire", ""},
       {"initial-cluster", "N1=H:P,N2=H:P,...",
        "Names and peer addresses of a new cluster's nodes, the same on all of them; without it a cluster of one", ""},
       {"join", "HOST:PORT,...", "Peer addresses of a running cluster this node was added to with 'fluxctl node add'",
@@ -95,7 +98,7 @@ std::vector<Setting> server_settings() {
       {"workers", "N", "Threads that serve connections and groups", "1"},
       {"sync-thread", "yes|no", "Sync the log on a thread of its own, so that reads never wait for the disk", "yes"},
       {"max-memory", "SIZE", "Refuse writes above this much memory; 0 is no ceiling", "0"},
-      {"max-clients", "N", "Open RESP connections", "10000"},
+      {"max-clients", "N", "Open RESP connections, and as many of the wire protocol", "10000"},
       {"resp-cluster", "yes|no",
        "Act as a node of Redis Cluster: send clients to the leader of a key's group (MOVED) instead of passing on",
        "no"},
@@ -134,6 +137,13 @@ Result<ServerOptions> server_options(const Settings& settings) {
   FLUX_TRY(const env::Address http, advertised(settings, "http"));
   node.advertise_resp = resp.to_string();
   node.advertise_http = http.to_string();
+  if (!settings.get("listen-wire").empty()) {
+    FLUX_TRY(options.process.listen_wire, listen_address(settings, "listen-wire"));
+    FLUX_TRY(const env::Address wire, advertised(settings, "wire"));
+    node.advertise_wire = wire.to_string();
+  } else if (settings.given("advertise-wire")) {
+    return Status(ErrorCode::kInvalidArgument, "--advertise-wire is given without --listen-wire");
+  }
   FLUX_TRY(node.initial_cluster, founders(settings.get("initial-cluster")));
   for (const std::string& text : split_commas(settings.get("join"))) {
     Result<env::Address> address = env::Address::parse(text);

@@ -286,7 +286,7 @@ TEST(ServerOptions, addresses) {
 }
 
 TEST(ServerOptions, others_are_never_sent_to_every_address) {
-  for (const char* door : {"peer", "resp", "http"}) {
+  for (const char* door : {"peer", "resp", "http", "wire"}) {
     for (const char* every : {"0.0.0.0:7", "[::]:7"}) {
       Settings settings = with(std::string("listen-") + door, every);
       EXPECT_THAT(server_options(settings).status().message(), HasSubstr(std::string("--advertise-") + door));
@@ -297,6 +297,17 @@ TEST(ServerOptions, others_are_never_sent_to_every_address) {
   const ServerOptions options = server_options(with("advertise-http", "[::1]:9")).value();
   EXPECT_EQ(options.process.node.advertise_http, "[::1]:9");
   EXPECT_EQ(options.process.node.advertise_resp, "127.0.0.1:6379");
+}
+
+TEST(ServerOptions, the_wire_door_is_there_when_asked_for) {
+  const ServerOptions without = server_options(Settings(server_settings())).value();
+  EXPECT_FALSE(without.process.listen_wire);
+  EXPECT_EQ(without.process.node.advertise_wire, "");
+  const ServerOptions there = server_options(with("listen-wire", "h:7")).value();
+  EXPECT_EQ(there.process.listen_wire, (env::Address{"h", 7}));
+  EXPECT_EQ(there.process.node.advertise_wire, "h:7");
+  EXPECT_THAT(problem("listen-wire", "h"), AllOf(HasSubstr("--listen-wire"), HasSubstr("HOST:PORT")));
+  EXPECT_THAT(problem("advertise-wire", "h:7"), HasSubstr("without --listen-wire"));
 }
 
 TEST(ServerOptions, clusters) {

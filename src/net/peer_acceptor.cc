@@ -30,7 +30,10 @@ class Connection final : public PeerConnection,
     frame.message(kReplyType, request_id, body);
     frame.finish();
     stream_->wrote();
+    if (open_calls_ > 0) --open_calls_;
+    go_on();
   }
+  void on_drained(env::Stream&) override { go_on(); }
   size_t on_data(env::Stream& stream, std::string_view data) override;
   void on_closed(env::Stream& stream, const Status& reason) override;
 
@@ -39,6 +42,8 @@ class Connection final : public PeerConnection,
   Status on_hello(const FrameMessage& message);
   void close(const Status& why);
   void watch();
+  bool is_full() const;
+  void go_on();
 
   Acceptor& acceptor_;
   const uint64_t number_;
@@ -47,6 +52,8 @@ class Connection final : public PeerConnection,
   Hello peer_;
   bool greeted_ = false;
   bool closing_ = false;
+  bool paused_ = false;
+  size_t open_calls_ = 0;
   env::TimerId timer_;  // for the greeting, then for silence
   MonoTime heard_;
 };
@@ -60,9 +67,15 @@ class Acceptor final : public PeerAcceptor {
              network.listen(
                  loops, address, {.unconsumed_bytes_max = options_.frame_bytes_max + kFrameHeaderBytes},
                  [this](env::Loop& loop, std::unique_ptr<env::Stream> stream) { accept(loop, std::move(stream)); }));
+    local_ = listener_->local();
     return {};
   }
-  env::Address local() const override { return listener_->local(); }
+  env::Address local() const override { return local_; }
+  void stop_accepting() override { listener_.reset(); }
+  size_t connections() const override {
+    const std::lock_guard lock(mutex_);
+    return connections_.size();
+  }
 
   void accept(env::Loop& loop, std::unique_ptr<env::Stream> stream) {
     std::shared_ptr<Connection> connection;
@@ -84,7 +97,8 @@ class Acceptor final : public PeerAcceptor {
  private:
   const PeerAcceptorOptions options_;
   PeerReceiver& receiver_;
-  std::mutex mutex_;
+  env::Address local_;
+  mutable std::mutex mutex_;
   uint64_t last_number_ = 0;  // guarded by mutex_
   // Guarded by mutex_. In the order of their coming, in which they also end with the acceptor.
   std::map<uint64_t, std::shared_ptr<Connection>> connections_;
@@ -103,6 +117,11 @@ size_t Connection::on_data(env::Stream&, std::string_view data) {
   const auto self = shared_from_this();
   size_t consumed = 0;
   while (true) {
+    if (is_full()) {
+      paused_ = true;
+      stream_->pause_reading();
+      return consumed;
+    }
     // Before the greeting nobody may make us keep more than a greeting.
     const size_t frame_bytes_max = greeted_ ? acceptor_.options().frame_bytes_max : kHelloBytesMax;
     std::string_view messages;
@@ -132,7 +151,20 @@ Status Connection::on_message(const FrameMessage& message) {
   if (message.type < kFirstUserType) {
     return Status(ErrorCode::kCorruption, fmt::format("unexpected message type {}", message.type));
   }
+  if (message.request_id != 0) ++open_calls_;
   return acceptor_.receiver().on_peer_message(shared_from_this(), message);
+}
+
+bool Connection::is_full() const {
+  const PeerAcceptorOptions& limits = acceptor_.options();
+  return (limits.calls_max != 0 && open_calls_ >= limits.calls_max) ||
+         (limits.unsent_bytes_max != 0 && stream_->unsent_bytes() > limits.unsent_bytes_max);
+}
+
+void Connection::go_on() {
+  if (!paused_ || closing_ || is_full()) return;
+  paused_ = false;
+  stream_->resume_reading();
 }
 
 Status Connection::on_hello(const FrameMessage& message) {

@@ -44,6 +44,10 @@ struct PeerAcceptorOptions {
   // A connection that is silent for so long is of a peer that vanished: links ask for signs of life much more often.
   Micros silence_max = Millis(30'000);
   size_t connections_max = 1024;
+  // A connection with so many calls unanswered, or so many bytes that wait for the other side to read, is not read from
+  // until there are fewer. 0: no limit, for those who may be trusted.
+  size_t calls_max = 0;
+  size_t unsent_bytes_max = 0;
 };
 
 class PeerAcceptor {
@@ -53,6 +57,10 @@ class PeerAcceptor {
                                                       PeerReceiver& receiver);
   virtual ~PeerAcceptor() = default;
   virtual env::Address local() const = 0;
+  // No more connections; those that are open go on.
+  virtual void stop_accepting() = 0;
+  // Any thread.
+  virtual size_t connections() const = 0;
 };
 
 }  // namespace flux::net

@@ -142,12 +142,13 @@ Status PeerLink::on_message(const FrameMessage& message) {
 
 Status PeerLink::on_greeting(const FrameMessage& message) {
   if (message.type == kHelloRefusedType) return Status(ErrorCode::kPrecondition, std::string(message.body));
-  if (message.type != kHelloAcceptedType) return Status(ErrorCode::kCorruption, "not a FluxKV peer port");
+  if (message.type != kHelloAcceptedType) return Status(ErrorCode::kCorruption, "not a port that FluxKV listens on");
   FLUX_TRY(const Hello theirs, decode_hello(message.body));
-  if (theirs.cluster != hello_.cluster || theirs.node != expected_) {
-    return Status(ErrorCode::kPrecondition, fmt::format("expected node {:x} there, found node {:x} ('{}'){}",
-                                                        expected_.value(), theirs.node.value(), theirs.name,
-                                                        theirs.cluster == hello_.cluster ? "" : " of another cluster"));
+  const bool same_cluster = hello_.cluster == ClusterId() || theirs.cluster == hello_.cluster;
+  if (!same_cluster || (expected_ != kNobody && theirs.node != expected_)) {
+    return Status(ErrorCode::kPrecondition,
+                  fmt::format("expected node {:x} there, found node {:x} ('{}'){}", expected_.value(),
+                              theirs.node.value(), theirs.name, same_cluster ? "" : " of another cluster"));
   }
   if (events_.admit) FLUX_RETURN_IF_ERROR(events_.admit(theirs));
   up_ = true;

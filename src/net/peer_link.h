@@ -57,7 +57,8 @@ struct PeerLinkOptions {
 
 class PeerLink final : public env::StreamHandler {
  public:
-  // `expected` is checked against the peer's greeting. `hello` is ours.
+  // `hello` is ours. Who is wanted is checked against the peer's greeting: the cluster that `hello` names and the node
+  // `expected`; 0 is any.
   PeerLink(env::Loop& loop, env::Network& network, env::Address address, NodeId expected, Hello hello,
            PeerLinkOptions options, Rng rng, PeerLinkEvents events);
   ~PeerLink() override;

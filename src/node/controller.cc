@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "api/request_codec.h"
 #include "base/log.h"
 #include "base/probe.h"
 #include "ctrl/spread.h"
-#include "kv/command_codec.h"
 
 namespace flux::node {
 namespace {
@@ -163,7 +163,8 @@ void Controller::announce() {
                                             .name = identity_.name,
                                             .peer_address = options_.advertise_peer.to_string(),
                                             .resp_address = options_.advertise_resp,
-                                            .http_address = options_.advertise_http},
+                                            .http_address = options_.advertise_http,
+                                            .wire_address = options_.advertise_wire},
                                  .cores = options_.cores};
   if (known->announced && words.record == known->record && words.cores == known->cores) return;
   announcing_ = true;

@@ -15,6 +15,7 @@ std::string encode_node_record(const api::NodeRecord& record) {
   encoder.bytes(record.peer_address);
   encoder.bytes(record.resp_address);
   encoder.bytes(record.http_address);
+  encoder.bytes(record.wire_address);
   return out;
 }
 
@@ -27,6 +28,7 @@ Result<api::NodeRecord> decode_node_record(std::string_view bytes) {
   record.peer_address = decoder.bytes();
   record.resp_address = decoder.bytes();
   record.http_address = decoder.bytes();
+  record.wire_address = decoder.bytes();
   FLUX_RETURN_IF_ERROR(decoder.finish("a node record"));
   return record;
 }
@@ -37,6 +39,7 @@ void Directory::put(const api::NodeRecord& record) {
   api::NodeRecord merged = record;
   if (merged.resp_address.empty()) merged.resp_address = stored.resp_address;
   if (merged.http_address.empty()) merged.http_address = stored.http_address;
+  if (merged.wire_address.empty()) merged.wire_address = stored.wire_address;
   if (stored == merged) return;
   stored = std::move(merged);
   ++generation_;

@@ -25,8 +25,7 @@ std::vector<api::Command> expire_commands(const std::vector<kv::Overdue>& overdu
 }  // namespace
 
 void Group::read(const api::ReadRequest& request, api::ReadDone done) {
-  submit(
-      WaitingRead(request, request.consistency, std::move(done), host_.loop().now() + host_.options().request_timeout));
+  submit(WaitingRead(request, std::move(done), host_.loop().now() + host_.options().request_timeout));
 }
 
 void Group::submit(WaitingRead read) {

@@ -5,7 +5,7 @@
 #include "api/limits.h"
 #include "base/codec.h"
 #include "base/probe.h"
-#include "kv/command_codec.h"
+#include "kv/entry_codec.h"
 #include "node/group.h"
 
 namespace flux::node {
@@ -31,7 +31,7 @@ Status Group::admit(bool erases_only) const {
 }
 
 void Group::write(const api::WriteRequest& request, api::WriteDone done) {
-  if (Status status = admit(kv::erases_only(request.commands)); !status.ok())
+  if (Status status = admit(api::erases_only(request.commands)); !status.ok())
     return done({.status = std::move(status)});
   WriteWaiter waiter{.done = std::move(done),
                      .deadline = host_.loop().now() + host_.options().request_timeout,
@@ -39,13 +39,13 @@ void Group::write(const api::WriteRequest& request, api::WriteDone done) {
   if (core_->may_propose().ok()) {
     EntryDraft& draft = open_draft();
     const size_t before = draft.bytes.size();
-    if (Status status = kv::append_request(draft.bytes, request); !status.ok()) {
+    if (Status status = api::append_request(draft.bytes, request); !status.ok()) {
       return waiter.done({.status = std::move(status)});
     }
     return draft_finished(std::move(waiter), before);
   }
   ParkedWrite write{.request = {}, .waiter = std::move(waiter)};
-  if (Status status = kv::append_request(write.request, request); !status.ok()) {
+  if (Status status = api::append_request(write.request, request); !status.ok()) {
     return write.waiter.done({.status = std::move(status)});
   }
   count_request();
@@ -128,7 +128,7 @@ void Group::forward(ParkedWrite write) {
                         api::WriteReply reply;
                         if (!answer.ok()) {
                           reply.status = answer.status();
-                        } else if (!kv::decode_results(*answer, reply).ok()) {
+                        } else if (!api::decode_results(*answer, reply).ok()) {
                           reply.status = Status(ErrorCode::kOutcomeUnknown, "the leader's answer is malformed");
                         }
                         const ErrorCode code = reply.status.code();

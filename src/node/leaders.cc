@@ -1,5 +1,7 @@
 #include "node/leaders.h"
 
+#include "ctrl/config_delta.h"
+
 namespace flux::node {
 
 void Leaders::set_chart(ChartPtr chart) {
@@ -25,6 +27,19 @@ NodeId Leaders::find(GroupId group) const {
 NodeId Leaders::leader_of(GroupId group) const {
   const std::shared_lock lock(mutex_);
   return find(group);
+}
+
+ConfigNum Leaders::config_num() const {
+  const std::shared_lock lock(mutex_);
+  return chart_->config->num;
+}
+
+std::string Leaders::encoded_config() const {
+  const std::shared_ptr<const ctrl::Config> config = [&] {
+    const std::shared_lock lock(mutex_);
+    return chart_->config;
+  }();
+  return ctrl::encode_config(*config);
 }
 
 std::string Leaders::redirect(Slot slot) const {

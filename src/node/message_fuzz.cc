@@ -36,10 +36,10 @@ void read_request(std::string_view bytes) {
 }
 
 void read_reply(std::string_view bytes) {
-  OwnedReadReply reply;
+  api::OwnedReadReply reply;
   if (!reply.decode(bytes).ok()) return;
   std::string again;
-  const Status status = OwnedReadReply::encode(reply.view(), again);
+  const Status status = api::OwnedReadReply::encode(reply.view(), again);
   FLUX_CHECK(status.ok() || status.code() == ErrorCode::kTooLarge, "{}", status.to_string());
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "api/admin_service.h"
+#include "api/cluster_map.h"
 #include "api/kv_service.h"
 #include "api/slot_owners.h"
 #include "node/identity.h"
@@ -37,6 +38,7 @@ class Node {
   virtual api::AdminService& admin(size_t loop) = 0;
   // Any thread.
   virtual const api::SlotOwners& slot_owners() const = 0;
+  virtual const api::ClusterMap& cluster_map() const = 0;
   virtual env::Address peer_address() const = 0;
   virtual const Identity& identity() const = 0;
   virtual NodeStats stats() const = 0;

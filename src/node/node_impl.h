@@ -26,6 +26,7 @@ class NodeImpl final : public Node, public net::PeerReceiver {
   api::KvService& kv(size_t loop) override { return *routers_.at(loop); }
   api::AdminService& admin(size_t loop) override { return *admin_services_.at(loop); }
   const api::SlotOwners& slot_owners() const override { return leaders_; }
+  const api::ClusterMap& cluster_map() const override { return leaders_; }
   env::Address peer_address() const override { return acceptor_->local(); }
   const Identity& identity() const override { return identity_; }
   NodeStats stats() const override;

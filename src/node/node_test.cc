@@ -7,7 +7,7 @@
 #include "base/codec.h"
 #include "engine/memory/memory_engine.h"
 #include "env/testing/fake_fs.h"
-#include "kv/command_codec.h"
+#include "kv/entry_codec.h"
 #include "kv/state_machine.h"
 #include "node/cluster_view.h"
 #include "node/control_machine.h"
@@ -120,7 +120,7 @@ class ControlReplica {
     const api::Command commands[] = {api::Control{.bytes = command_bytes}};
     std::string bytes;
     kv::begin_entry(bytes);
-    EXPECT_TRUE(kv::append_request(bytes, {.commands = commands}).ok());
+    EXPECT_TRUE(api::append_request(bytes, {.commands = commands}).ok());
     kv::stamp_entry(bytes, version_at(WallMillis(1'000'000 + machine_->applied().index.value())));
     const Entry entry{.index = machine_->applied().index + 1,
                       .term = Term(1),
@@ -246,80 +246,6 @@ TEST(ControlMachine, what_is_missing_is_found) {
   }
 }
 
-// --- Requests on their way between nodes
-// -------------------------------------------------------------------------------
-
-std::string encoded(const WaitingRead& read) {
-  std::string bytes;
-  read.encode(bytes);
-  return bytes;
-}
-
-std::vector<api::ReadRequest> some_reads() {
-  static constexpr std::string_view kKeys[] = {"a", "", "a key"};
-  return {{.what = api::GetRequest{.keys = kKeys}, .consistency = api::Consistency::kLinearizable},
-          {.what = api::GetRequest{.keys = {}}, .consistency = api::Consistency::kStale},
-          {.what = api::ScanRequest{.start = "s", .end = "t", .keys_max = 300, .values = true},
-           .keyspace = {.id = KeyspaceId(300), .kind = api::KeyspaceKind::kRange},
-           .consistency = api::Consistency::kLease},
-          {.what = api::ScanRequest{}, .consistency = api::Consistency::kDefault},
-          {.what = api::CountRequest{}, .consistency = api::Consistency::kStale},
-          {.what = api::RandomKeyRequest{}, .consistency = api::Consistency::kLinearizable}};
-}
-
-TEST(WaitingRead, comes_back_as_it_was_or_not_at_all) {
-  for (const api::ReadRequest& request : some_reads()) {
-    const WaitingRead read(request, request.consistency, nullptr, MonoTime());
-    const std::string bytes = encoded(read);
-    WaitingRead again = WaitingRead::decode(bytes, nullptr, MonoTime()).value();
-    EXPECT_EQ(encoded(again), bytes);
-    EXPECT_EQ(again.consistency, request.consistency);
-    std::vector<std::string_view> keys;
-    const api::ReadRequest view = again.view(keys);
-    ASSERT_EQ(view.what.index(), request.what.index());
-    EXPECT_EQ(view.keyspace, request.keyspace);
-    if (const auto* get = std::get_if<api::GetRequest>(&view.what)) {
-      const auto& asked = std::get<api::GetRequest>(request.what);
-      EXPECT_TRUE(std::equal(get->keys.begin(), get->keys.end(), asked.keys.begin(), asked.keys.end()));
-    }
-    if (const auto* scan = std::get_if<api::ScanRequest>(&view.what)) {
-      const auto& asked = std::get<api::ScanRequest>(request.what);
-      EXPECT_EQ(scan->start, asked.start);
-      EXPECT_EQ(scan->end, asked.end);
-      EXPECT_EQ(scan->values, asked.values);
-      EXPECT_EQ(scan->keys_max, asked.keys_max);
-    }
-    for (size_t size = 0; size < bytes.size(); ++size) {
-      EXPECT_FALSE(WaitingRead::decode(std::string_view(bytes).substr(0, size), nullptr, MonoTime()).ok()) << size;
-    }
-    EXPECT_FALSE(WaitingRead::decode(bytes + '\0', nullptr, MonoTime()).ok());
-  }
-}
-
-// Kind, consistency, keyspace with its kind, flags and number of a scan, count of strings, each with its length.
-TEST(WaitingRead, golden_bytes) {
-  std::vector<std::string> bytes;
-  for (const api::ReadRequest& request : some_reads()) {
-    bytes.push_back(hex(encoded(WaitingRead(request, request.consistency, nullptr, MonoTime()))));
-  }
-  EXPECT_EQ(bytes, (std::vector<std::string>{"01010101030161000561206b6579", "0103010100", "0202ac020201ac020201730174",
-                                             "02000101000a020000", "0303010100", "0401010100"}));
-}
-
-TEST(WaitingRead, refuses_what_no_version_sends) {
-  const auto refused = [](std::string_view bytes) { return !WaitingRead::decode(bytes, nullptr, MonoTime()).ok(); };
-  EXPECT_TRUE(refused(std::string_view("\0\1\1\1\0", 5))) << "a kind";
-  EXPECT_TRUE(refused(std::string_view("\5\1\1\1\0", 5))) << "a kind";
-  EXPECT_TRUE(refused(std::string_view("\1\4\1\1\0", 5))) << "a consistency";
-  EXPECT_TRUE(refused(std::string_view("\2\0\1\1\4\1\2\0\0", 9))) << "a flag";
-  EXPECT_TRUE(refused(std::string_view("\2\0\1\1\0\1\1\0", 8))) << "a scan without an end";
-  EXPECT_TRUE(refused(std::string_view("\3\0\1\1\1\0", 6))) << "a count with a key";
-  EXPECT_FALSE(refused(std::string_view("\3\0\1\1\0", 5)));
-  EXPECT_TRUE(refused(std::string_view("\3\0\0\1\0", 5))) << "no keyspace";
-  EXPECT_TRUE(refused(std::string_view("\3\0\2\3\0", 5))) << "a kind of keyspace";
-  EXPECT_TRUE(refused(std::string_view("\3\0\1\2\0", 5))) << "the default keyspace is of kind hash";
-}
-
 class WaitersTest : public testing::Test {
  protected:
   static EntryId entry(uint64_t index, uint64_t term) { return {.index = Index(index), .term = Term(term)}; }
@@ -371,59 +297,6 @@ TEST_F(WaitersTest, a_snapshot_hides_what_it_was_made_of) {
   EXPECT_EQ(add(entry(6, 2), 2), Numbers());
   EXPECT_EQ(numbers(waiters_.take_through(Index(5))), Numbers{1});
   EXPECT_EQ(resolve(entry(6, 2)), Numbers{2});
-}
-
-TEST(OwnedReadReply, comes_back_as_it_was_or_not_at_all) {
-  const api::Item items[] = {
-      {.found = true, .key = "k", .value = "v", .version = Version(70), .deadline = WallMillis(500)},
-      {.found = false, .key = "", .value = "", .version = {}, .deadline = std::nullopt},
-      {.found = true, .key = "", .value = std::string_view("\0x", 2), .version = Version(1), .deadline = std::nullopt}};
-  const api::ReadReply reply{.status = {},
-                             .items = items,
-                             .count = 12,
-                             .scan_resume = "from here",
-                             .clock = WallMillis(1234),
-                             .position = {.group = GroupId(2), .index = Index(3), .version = Version(4)}};
-  std::string bytes;
-  ASSERT_TRUE(OwnedReadReply::encode(reply, bytes).ok());
-  OwnedReadReply again;
-  ASSERT_TRUE(again.decode(bytes).ok());
-  const api::ReadReply& view = again.view();
-  EXPECT_EQ(view.count, reply.count);
-  EXPECT_EQ(view.scan_resume, reply.scan_resume);
-  EXPECT_EQ(view.clock, reply.clock);
-  EXPECT_EQ(view.position, reply.position);
-  ASSERT_EQ(view.items.size(), std::size(items));
-  for (size_t i = 0; i < std::size(items); ++i) {
-    EXPECT_EQ(view.items[i].found, items[i].found);
-    EXPECT_EQ(view.items[i].key, items[i].key);
-    EXPECT_EQ(view.items[i].value, items[i].value);
-    EXPECT_EQ(view.items[i].version, items[i].version);
-    EXPECT_EQ(view.items[i].deadline, items[i].deadline);
-  }
-  std::string once_more;
-  ASSERT_TRUE(OwnedReadReply::encode(view, once_more).ok());
-  EXPECT_EQ(once_more, bytes);
-  std::string copied;
-  ASSERT_TRUE(OwnedReadReply::encode(OwnedReadReply(reply).view(), copied).ok());
-  EXPECT_EQ(copied, bytes);
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    OwnedReadReply part;
-    EXPECT_FALSE(part.decode(std::string_view(bytes).substr(0, size)).ok()) << size;
-  }
-}
-
-TEST(OwnedReadReply, carries_why_it_failed) {
-  std::string bytes;
-  ASSERT_TRUE(OwnedReadReply::encode({.status = Status(ErrorCode::kWrongShard, "elsewhere")}, bytes).ok());
-  OwnedReadReply again;
-  ASSERT_TRUE(again.decode(bytes).ok());
-  EXPECT_EQ(again.view().status.code(), ErrorCode::kWrongShard);
-  EXPECT_EQ(again.view().status.message(), "elsewhere");
-  for (size_t size = 0; size < bytes.size(); ++size) {
-    OwnedReadReply part;
-    EXPECT_FALSE(part.decode(std::string_view(bytes).substr(0, size)).ok()) << size;
-  }
 }
 
 TEST(PeerMessages, a_release_comes_back_as_it_was_or_not_at_all) {

@@ -40,6 +40,7 @@ struct NodeOptions {
   env::Address advertise_peer;  // where other nodes reach us
   std::string advertise_resp;   // shown to people and clients
   std::string advertise_http;
+  std::string advertise_wire;  // empty: no such door
   // The members of a new cluster, ourselves among them; empty: a cluster of one. Ignored once the directory has a node.
   std::vector<Founder> initial_cluster;
 

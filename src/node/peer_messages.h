@@ -18,7 +18,7 @@ namespace flux::node {
 // Numbers are part of the peer protocol (docs/formats/peer.md): never change or reuse them.
 enum class PeerMessage : uint8_t {
   kRaft = net::kFirstUserType,               // group | message (raft/message_codec.h)
-  kWrite = net::kFirstUserType + 1,          // call: group | request (kv/command_codec.h) -> results
+  kWrite = net::kFirstUserType + 1,          // call: group | request (api/request_codec.h) -> results
   kTransfer = net::kFirstUserType + 2,       // call: TransferCall -> status
   kSnapshotOpen = net::kFirstUserType + 3,   // call: SnapshotOpen -> status, offset to go on from
   kSnapshotChunk = net::kFirstUserType + 4,  // call: SnapshotChunk -> status

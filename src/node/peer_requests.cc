@@ -1,8 +1,8 @@
 // What a node answers to other nodes.
 #include <fmt/core.h>
 
+#include "api/request_codec.h"
 #include "base/log.h"
-#include "kv/command_codec.h"
 #include "node/node_impl.h"
 #include "raft/message_codec.h"
 
@@ -144,13 +144,13 @@ Status NodeImpl::on_write(const Connection& connection, const net::FrameMessage&
   Decoder decoder(message.body);
   const auto group_id = decoder.id<GroupId>();
   std::string request(decoder.raw(decoder.remaining()));
-  FLUX_TRY(const bool erases_only, kv::check_request(request));
+  FLUX_TRY(const bool erases_only, api::check_request(request));
   const Answer answer(connection, message.request_id, &owner(group_id).loop());
   on_owner(group_id, connection->loop(),
            [this, group_id, answer, erases_only, origin, request = std::move(request)]() mutable {
              const auto done = [answer](const api::WriteReply& reply) {
                std::string body;
-               kv::encode_results(body, reply);
+               api::encode_results(body, reply);
                answer(std::move(body));
              };
              Group* group = owner(group_id).find(group_id);
@@ -166,9 +166,9 @@ Status NodeImpl::on_routed_read(const Connection& connection, const net::FrameMe
   const Answer answer(connection, message.request_id, &owner(group_id).loop());
   auto done = [answer](const api::ReadReply& reply) {
     std::string body;
-    if (Status status = OwnedReadReply::encode(reply, body); !status.ok()) {
+    if (Status status = api::OwnedReadReply::encode(reply, body); !status.ok()) {
       body.clear();
-      (void)OwnedReadReply::encode({.status = std::move(status)}, body);
+      (void)api::OwnedReadReply::encode({.status = std::move(status)}, body);
     }
     answer(std::move(body));
   };

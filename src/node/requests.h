@@ -9,11 +9,12 @@
 #include <vector>
 
 #include "api/kv_service.h"
+#include "api/read_codec.h"
 #include "base/check.h"
 #include "base/log_entry.h"
 #include "base/status.h"
 #include "base/types.h"
-#include "kv/command_codec.h"
+#include "kv/entry_codec.h"
 
 namespace flux::node {
 
@@ -61,56 +62,18 @@ struct ProposedEntry {
   std::vector<WriteWaiter> waiters;
 };
 
-// A read that owns what it asks for.
-class WaitingRead {
- public:
-  WaitingRead(const api::ReadRequest& request, api::Consistency consistency, api::ReadDone on_done, MonoTime until);
-
-  // What travels between nodes (docs/formats/peer.md).
-  void encode(std::string& out) const;
+// A read on its way, and who waits for it.
+struct WaitingRead : api::OwnedRead {
+  WaitingRead(const api::ReadRequest& request, api::ReadDone on_done, MonoTime until)
+      : WaitingRead(api::OwnedRead(request), std::move(on_done), until) {}
+  WaitingRead(api::OwnedRead read, api::ReadDone on_done, MonoTime until)
+      : OwnedRead(std::move(read)), done(std::move(on_done)), deadline(until) {}
   static Result<WaitingRead> decode(std::string_view bytes, api::ReadDone on_done, MonoTime until);
 
-  // The request; points into this object and `keys`, which must not be moved meanwhile.
-  api::ReadRequest view(std::vector<std::string_view>& keys) const;
-
-  api::Consistency consistency;
   api::ReadDone done;
   MonoTime deadline;
   bool may_reroute = true;  // as WriteWaiter has it
   uint32_t attempts = 0;
-
- private:
-  // Numbers are part of the peer protocol.
-  enum class Kind : uint8_t { kGet = 1, kScan = 2, kCount = 3, kRandomKey = 4 };
-  WaitingRead(api::ReadDone on_done, MonoTime until) : done(std::move(on_done)), deadline(until), kind_(Kind::kCount) {}
-  Kind kind_;
-  std::string bytes_;           // all keys, one after the other
-  std::vector<uint32_t> ends_;  // where each ends
-  api::KeyspaceRef keyspace_;
-  api::ScanRequest scan_;  // without its views
-};
-
-// A reply that owns what its views point to.
-class OwnedReadReply {
- public:
-  OwnedReadReply() = default;
-  explicit OwnedReadReply(const api::ReadReply& source);
-  OwnedReadReply(const OwnedReadReply&) = delete;
-  OwnedReadReply& operator=(const OwnedReadReply&) = delete;
-
-  // What travels between nodes. kTooLarge if it does not fit a frame.
-  static Status encode(const api::ReadReply& reply, std::string& out);
-  Status decode(std::string_view bytes);
-
-  const api::ReadReply& view() const { return reply_; }
-
- private:
-  std::string_view keep(std::string_view bytes);
-
-  api::ReadReply reply_;
-  std::string storage_;
-  std::vector<api::Item> items_;
-  std::string resume_;
 };
 
 // Waiters of entries that this node has appended as leader, in log order. They go on waiting when another leads: what

@@ -27,11 +27,6 @@ Status no_way() {
 
 Status dropped() { return {ErrorCode::kNotFound, "the keyspace of the request has been dropped"}; }
 
-// Whether a definite refusal may be gone at the next attempt, or somewhere else.
-bool worth_another_try(ErrorCode code) {
-  return code == ErrorCode::kWrongShard || code == ErrorCode::kNotLeader || code == ErrorCode::kUnavailable;
-}
-
 }  // namespace
 
 Router::Router(NodeImpl& node, Worker& worker) : node_(node), worker_(worker), rng_(worker.fork_rng()) {}
@@ -51,19 +46,8 @@ Group* Router::here(GroupId group) {
 bool Router::is_here(GroupId group) const { return worker_.chart()->has_replica(group, node_.identity().node); }
 
 NodeId Router::ask_whom(GroupId group) {
-  const ctrl::Group* known = worker_.chart()->config->group(group);
-  if (known == nullptr || known->voters.empty()) return kNobody;
-  const auto answerer = answerers_.find(group);
-  if (answerer != answerers_.end() && known->has(answerer->second)) return answerer->second;
-  const NodeId self = node_.identity().node;
-  if (answerer == answerers_.end() && known->leader != self) return known->leader;
-  // The last one was of no use: another.
-  auto voter = known->voters.begin();
-  std::advance(voter, static_cast<ptrdiff_t>(rng_.below(known->voters.size())));
-  return *voter == self ? kNobody : *voter;
+  return answerers_.choose(worker_.chart()->config->group(group), node_.identity().node, rng_);
 }
-
-void Router::answered(GroupId group, NodeId node, bool useful) { answerers_[group] = useful ? node : kNobody; }
 
 // No answer is given from inside the call that asks.
 void Router::answer_later(api::WriteDone done, api::WriteReply reply) {
@@ -144,7 +128,7 @@ void Router::write(const api::WriteRequest& request, api::WriteDone done) {
     return group->write(request, std::move(done));
   }
   ParkedWrite write{.request = {}, .waiter = {.done = std::move(done), .deadline = until()}};
-  if (Status status = kv::append_request(write.request, request); !status.ok()) {
+  if (Status status = api::append_request(write.request, request); !status.ok()) {
     return answer_later(std::move(write.waiter.done), {.status = std::move(status)});
   }
   if (single == ctrl::kNoGroup) return reroute(std::move(write));  // nothing is known yet
@@ -158,13 +142,10 @@ void Router::route(ParkedWrite write) {
     if (known != nullptr && known->alive()) return send(group, std::move(write));
     return write.waiter.done({});  // it has nothing any more
   }
-  if (Status status = kv::decode_one_request(write.request, decoded_); !status.ok()) {
+  if (Status status = api::decode_one_request(write.request, decoded_); !status.ok()) {
     return write.waiter.done({.status = std::move(status)});
   }
-  const api::WriteRequest request{.commands = decoded_.commands,
-                                  .keyspace = decoded_.keyspace,
-                                  .all_or_nothing = decoded_.all_or_nothing,
-                                  .session = decoded_.session};
+  const api::WriteRequest request = decoded_.view();
   if (is_dropped(request.keyspace)) return write.waiter.done({.status = dropped()});
   const GroupId single = client::single_group(routes(), request);
   if (single != ctrl::kNoGroup) return send(single, std::move(write));
@@ -186,10 +167,10 @@ void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::W
   std::vector<ParkedWrite> writes;
   for (client::WritePart& part : *parts) {
     ParkedWrite& write = writes.emplace_back();
-    const Status status = kv::append_request(write.request, {.commands = part.commands,
-                                                             .keyspace = request.keyspace,
-                                                             .all_or_nothing = request.all_or_nothing,
-                                                             .session = request.session});
+    const Status status = api::append_request(write.request, {.commands = part.commands,
+                                                              .keyspace = request.keyspace,
+                                                              .all_or_nothing = request.all_or_nothing,
+                                                              .session = request.session});
     if (!status.ok()) return answer_later(std::move(gather->done), {.status = status});
     const std::optional<GroupId> bound = part.bound() ? std::optional(part.group) : std::nullopt;
     part.commands.clear();  // views of the caller's
@@ -206,7 +187,7 @@ void Router::scatter(const api::WriteRequest& request, MonoTime deadline, api::W
 
 void Router::send(GroupId group, ParkedWrite write) {
   const auto erases = [](const std::string& bytes) {
-    const Result<bool> erases_only = kv::check_request(bytes);
+    const Result<bool> erases_only = api::check_request(bytes);
     return erases_only.ok() && *erases_only;
   };
   if (Group* replica = here(group); replica != nullptr) {
@@ -226,7 +207,7 @@ void Router::send(GroupId group, ParkedWrite write) {
 void Router::send_away(GroupId group, ParkedWrite write) {
   const NodeId target = ask_whom(group);
   if (target == kNobody) {
-    answered(group, kNobody, false);
+    answerers_.answered(group, kNobody, false);
     return reroute(std::move(write));
   }
   if (!write.waiter.may_reroute) {
@@ -244,12 +225,12 @@ void Router::send_away(GroupId group, ParkedWrite write) {
                  api::WriteReply reply;
                  if (!answer.ok()) {
                    reply.status = answer.status();
-                 } else if (!kv::decode_results(*answer, reply).ok()) {
+                 } else if (!api::decode_results(*answer, reply).ok()) {
                    reply.status = Status(ErrorCode::kOutcomeUnknown, "the answer of the group is malformed");
                  }
                  const ErrorCode code = reply.status.code();
-                 answered(group, target, !worth_another_try(code));
-                 if (worth_another_try(code)) return reroute(std::move(*kept));
+                 answerers_.answered(group, target, !client::worth_another_try(code));
+                 if (client::worth_another_try(code)) return reroute(std::move(*kept));
                  kept->waiter.done(std::move(reply));
                });
 }
@@ -268,7 +249,7 @@ void Router::read(const api::ReadRequest& request, api::ReadDone done) {
       if (Group* group = here(single)) return group->read(request, std::move(done));
     }
   }
-  route(WaitingRead(request, request.consistency, std::move(done), until()));
+  route(WaitingRead(request, std::move(done), until()));
 }
 
 void Router::route(WaitingRead read) {
@@ -303,7 +284,7 @@ void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, a
   if (!parts.ok()) return answer_later(std::move(done), parts.status());
   FLUX_PROBE("a read concerns several groups");
   struct Gather {
-    std::vector<std::unique_ptr<OwnedReadReply>> replies;
+    std::vector<std::unique_ptr<api::OwnedReadReply>> replies;
     std::vector<api::Item> items;
     api::ReadReply reply;
     size_t left;
@@ -318,7 +299,7 @@ void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, a
     auto back = [gather, places = std::move(part.places)](const api::ReadReply& answer) {
       if (!answer.status.ok()) gather->reply.status = answer.status;
       gather->reply.clock = std::max(gather->reply.clock, answer.clock);
-      gather->replies.push_back(std::make_unique<OwnedReadReply>(answer));
+      gather->replies.push_back(std::make_unique<api::OwnedReadReply>(answer));
       const api::ReadReply& owned = gather->replies.back()->view();
       for (size_t i = 0; i < places.size() && i < owned.items.size(); ++i) gather->items[places[i]] = owned.items[i];
       if (--gather->left > 0) return;
@@ -327,7 +308,7 @@ void Router::get_from_many(const api::ReadRequest& request, MonoTime deadline, a
     };
     const api::ReadRequest piece{
         .what = api::GetRequest{.keys = part.keys}, .keyspace = request.keyspace, .consistency = request.consistency};
-    reads.emplace_back(part.group, WaitingRead(piece, request.consistency, std::move(back), deadline));
+    reads.emplace_back(part.group, WaitingRead(piece, std::move(back), deadline));
   }
   for (auto& [group, read] : reads) send(group, std::move(read));
 }
@@ -349,7 +330,7 @@ void Router::scan(const api::ReadRequest& request, MonoTime deadline, api::ReadD
   };
   api::ReadRequest piece = request;
   piece.what = scan;
-  send(run->group, WaitingRead(piece, request.consistency, std::move(back), deadline));
+  send(run->group, WaitingRead(piece, std::move(back), deadline));
 }
 
 void Router::count(const api::ReadRequest& request, MonoTime deadline, api::ReadDone done) {
@@ -367,7 +348,7 @@ void Router::count(const api::ReadRequest& request, MonoTime deadline, api::Read
       gather->reply.clock = std::max(gather->reply.clock, answer.clock);
       if (--gather->left == 0) gather->done(gather->reply);
     };
-    send(group, WaitingRead(request, request.consistency, std::move(back), deadline));
+    send(group, WaitingRead(request, std::move(back), deadline));
   }
 }
 
@@ -383,7 +364,7 @@ void Router::random_key(const api::ReadRequest& request, size_t tried, MonoTime 
     if (!answer.status.ok() || !answer.items.empty() || last || !*alive || routes().empty()) return done(answer);
     random_key(request, tried + 1, deadline, std::move(done));
   };
-  send(group, WaitingRead(request, request.consistency, std::move(back), deadline));
+  send(group, WaitingRead(request, std::move(back), deadline));
 }
 
 void Router::send(GroupId group, WaitingRead read) {
@@ -391,7 +372,7 @@ void Router::send(GroupId group, WaitingRead read) {
   Worker& owner = node_.owner(group);
   if (&owner == &worker_ || !is_here(group)) return send_away(group, std::move(read));
   read.done = [loop = &worker_.loop(), done = std::move(read.done)](const api::ReadReply& reply) mutable {
-    auto owned = std::make_unique<OwnedReadReply>(reply);
+    auto owned = std::make_unique<api::OwnedReadReply>(reply);
     loop->post([done = std::move(done), owned = std::move(owned)]() mutable { done(owned->view()); });
   };
   owner.loop().post([&owner, group, read = std::move(read)]() mutable { owner.router().send(group, std::move(read)); });
@@ -400,7 +381,7 @@ void Router::send(GroupId group, WaitingRead read) {
 void Router::send_away(GroupId group, WaitingRead read) {
   const NodeId target = ask_whom(group);
   if (target == kNobody) {
-    answered(group, kNobody, false);
+    answerers_.answered(group, kNobody, false);
     return reroute(std::move(read));
   }
   if (!read.may_reroute) {
@@ -413,14 +394,14 @@ void Router::send_away(GroupId group, WaitingRead read) {
   worker_.call(target, PeerMessage::kRoutedRead, body,
                [this, alive = alive_, group, target, kept = std::move(kept)](Result<std::string_view> answer) mutable {
                  if (!*alive) return;
-                 OwnedReadReply reply;
+                 api::OwnedReadReply reply;
                  // Of a read every failure on the way is one that may be tried again.
                  Status status = answer.status();
                  if (answer.ok()) status = reply.decode(*answer);
                  if (status.ok()) status = reply.view().status;
                  const ErrorCode code = status.code();
-                 const bool again = worth_another_try(code) || !answer.ok();
-                 answered(group, target, !again);
+                 const bool again = client::worth_another_try(code) || !answer.ok();
+                 answerers_.answered(group, target, !again);
                  if (again) return reroute(std::move(*kept));
                  if (!status.ok()) return kept->done({.status = status});
                  kept->done(reply.view());
@@ -435,7 +416,7 @@ void Router::pull(GroupId giver, const kv::ExportRequest& request, Pulled done) 
   }
   const NodeId target = ask_whom(giver);
   if (target == kNobody) {
-    answered(giver, kNobody, false);
+    answerers_.answered(giver, kNobody, false);
     return done(Status(ErrorCode::kUnavailable, "nobody is known who has the shard"));
   }
   std::string body;
@@ -450,7 +431,7 @@ void Router::pull(GroupId giver, const kv::ExportRequest& request, Pulled done) 
                    left = *answer;
                    status = take_status(left);
                  }
-                 if (*alive) answered(giver, target, status.ok());
+                 if (*alive) answerers_.answered(giver, target, status.ok());
                  if (!status.ok()) return done(std::move(status));
                  done(kv::decode_shard_chunk(left));
                });
@@ -459,7 +440,7 @@ void Router::pull(GroupId giver, const kv::ExportRequest& request, Pulled done) 
 void Router::ask_to_leave(GroupId group, MayLeave done) {
   const NodeId target = ask_whom(group);
   if (target == kNobody) {
-    answered(group, kNobody, false);
+    answerers_.answered(group, kNobody, false);
     return done(Status(ErrorCode::kUnavailable, "no leader of the group is known"));
   }
   std::string body;
@@ -477,7 +458,7 @@ void Router::ask_to_leave(GroupId group, MayLeave done) {
                    if (status.ok()) status = decoder.finish("the answer to a request to leave");
                  }
                  // A leader that says no has answered too.
-                 answered(group, target, status.ok() || status.code() == ErrorCode::kPrecondition);
+                 answerers_.answered(group, target, status.ok() || status.code() == ErrorCode::kPrecondition);
                  if (!status.ok()) return done(std::move(status));
                  done(term);
                });
@@ -489,7 +470,7 @@ void Router::release(GroupId giver, ShardId shard, ConfigNum num, api::AdminDone
   }
   const NodeId target = ask_whom(giver);
   if (target == kNobody) {
-    answered(giver, kNobody, false);
+    answerers_.answered(giver, kNobody, false);
     return done(Status(ErrorCode::kUnavailable, "nobody is known who has the shard"));
   }
   worker_.call(target, PeerMessage::kShardRelease, encode_release_call({.group = giver, .shard = shard, .num = num}),
@@ -499,7 +480,7 @@ void Router::release(GroupId giver, ShardId shard, ConfigNum num, api::AdminDone
                    std::string_view left = *answer;
                    status = take_status(left);
                  }
-                 if (*alive) answered(giver, target, status.ok());
+                 if (*alive) answerers_.answered(giver, target, status.ok());
                  done(std::move(status));
                });
 }

@@ -13,7 +13,8 @@
 #include <variant>
 
 #include "api/kv_service.h"
-#include "kv/command_codec.h"
+#include "api/request_codec.h"
+#include "client/answerers.h"
 #include "node/chart.h"
 #include "node/requests.h"
 #include "node/worker.h"
@@ -79,9 +80,8 @@ class Router final : public api::KvService {
   Group* here(GroupId group);
   // Whether this node has a replica; then it is its worker that knows more.
   bool is_here(GroupId group) const;
-  // A node that has one: the one that answered last, else who should lead, else any.
+  // A node that has one; kNobody: none is known.
   NodeId ask_whom(GroupId group);
-  void answered(GroupId group, NodeId node, bool useful);
 
   void wait(Waiting waiting, uint32_t attempts);
   void try_again(uint64_t number);
@@ -89,11 +89,11 @@ class Router final : public api::KvService {
   NodeImpl& node_;
   Worker& worker_;
   Rng rng_;
-  kv::DecodedRequest decoded_;
+  api::DecodedRequest decoded_;
   std::vector<std::string_view> read_keys_;
   std::map<uint64_t, Waiting> waiting_;
   uint64_t next_number_ = 1;
-  std::map<GroupId, NodeId> answerers_;
+  client::Answerers answerers_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -68,7 +68,7 @@ class Node:
     def __init__(self, cluster, name):
         self.cluster = cluster
         self.name = name
-        self.peer, self.resp, self.http = free_ports(3)
+        self.peer, self.resp, self.http, self.wire = free_ports(4)
         self.data = cluster.dir / name
         self.log = cluster.dir / f"{name}.log"
         self.process = None
@@ -80,7 +80,8 @@ class Node:
     def command(self):
         flags = ["server", "--name", self.name, "--data-dir", str(self.data),
                  "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
-                 "--listen-http", f"127.0.0.1:{self.http}", "--engine", self.cluster.engine]
+                 "--listen-http", f"127.0.0.1:{self.http}", "--listen-wire", f"127.0.0.1:{self.wire}",
+                 "--engine", self.cluster.engine]
         founders = self.cluster.founders if self.founds else []
         return ([str(BIN / "fluxkv")] + flags + founders + self.cluster.flags + self.cluster.general_flags() +
                 self.extra)

@@ -9,7 +9,7 @@
 
 #include "base/log_entry.h"
 #include "base/rng.h"
-#include "kv/command_codec.h"
+#include "kv/entry_codec.h"
 
 namespace flux::kv::testing {
 
@@ -47,7 +47,7 @@ class RandomLog {
     request.commands = commands;
     request.all_or_nothing = rng_.chance(0.2);
     if (rng_.chance(0.3)) request.session = {.client = rng_.between(1, 5), .sequence = sequence()};
-    FLUX_CHECK(append_request(bytes, request).ok());
+    FLUX_CHECK(api::append_request(bytes, request).ok());
     last_version_ = next_version(last_version_, stamp);
     versions_.push_back(last_version_);
     if (versions_.size() > 30) versions_.pop_front();

@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "engine/memory/memory_engine.h"
 #include "engine/rocksdb/rocks_store.h"
+#include "kv/entry_codec.h"
 #include "kv/state_machine.h"
 
 namespace flux::kv::testing {
@@ -50,7 +51,7 @@ class ShardGroup {
   api::WriteReply apply(const api::WriteRequest& request) {
     std::string bytes;
     begin_entry(bytes);
-    EXPECT_TRUE(append_request(bytes, request).ok());
+    EXPECT_TRUE(api::append_request(bytes, request).ok());
     stamp_entry(bytes, version_at(WallMillis(now_ms++)));
     log.push_back({.index = machine_->applied().index + 1,
                    .term = Term(1),

@@ -40,5 +40,7 @@ Result<std::vector<env::Address>> parse_endpoints(const std::string& text);
 Result<std::string> ask(const Common& common, std::string_view method, std::string_view path, std::string_view body);
 // Where RESP clients connect: --resp, else what the nodes say of themselves.
 Result<std::vector<env::Address>> resp_endpoints(const Common& common);
+// Where clients of the wire protocol connect, as the nodes say of themselves.
+Result<std::vector<env::Address>> wire_endpoints(const Common& common);
 
 }  // namespace flux::main::ctl

@@ -134,19 +134,35 @@ Result<std::string> ask(const Common& common, std::string_view method, std::stri
   return last.with("no endpoint answers (--endpoints names the nodes' HTTP addresses)");
 }
 
-Result<std::vector<env::Address>> resp_endpoints(const Common& common) {
-  if (!common.resp.empty()) return parse_endpoints(common.resp);
+namespace {
+
+// What the nodes say of one of their doors.
+Result<std::vector<env::Address>> told_endpoints(const Common& common, std::string_view field) {
   FLUX_TRY(const json::object status, node_status(common));
   std::vector<env::Address> out;
   for (const json::value& each : list(status, "nodes")) {
-    const std::string address = text(each.as_object(), "resp_address");
+    const std::string address = text(each.as_object(), field);
     if (address.empty()) continue;
     FLUX_TRY(env::Address parsed, env::Address::parse(address));
     out.push_back(std::move(parsed));
   }
-  if (out.empty())
-    return Status(ErrorCode::kUnavailable, "the nodes have not told their RESP addresses yet; give --resp");
   return out;
+}
+
+}  // namespace
+
+Result<std::vector<env::Address>> resp_endpoints(const Common& common) {
+  if (!common.resp.empty()) return parse_endpoints(common.resp);
+  FLUX_TRY(std::vector<env::Address> out, told_endpoints(common, "resp_address"));
+  if (!out.empty()) return out;
+  return Status(ErrorCode::kUnavailable, "the nodes have not told their RESP addresses yet; give --resp");
+}
+
+Result<std::vector<env::Address>> wire_endpoints(const Common& common) {
+  FLUX_TRY(std::vector<env::Address> out, told_endpoints(common, "wire_address"));
+  if (!out.empty()) return out;
+  return Status(ErrorCode::kUnavailable,
+                "no node takes clients of the wire protocol, or has told where yet; start nodes with --listen-wire");
 }
 
 void add_status_commands(CLI::App& app, const Common& common, Run& run) {

@@ -22,6 +22,7 @@ struct VerifyOptions {
   std::string history_out;
   std::string history_in;
   bool quiet = false;
+  bool wire = false;
 };
 
 Result<history::History> read_history(const std::string& path) {
@@ -152,7 +153,11 @@ Status run_verify(const Common& common, VerifyOptions options) {
   resolve_seed(options.load);
   options.load.timeout = common.timeout();
   options.load.prefix = fmt::format("fluxctl-verify:{:x}:", std::random_device()());
-  FLUX_TRY(options.load.servers, resp_endpoints(common));
+  if (options.wire) {
+    FLUX_TRY(options.load.wire, wire_endpoints(common));
+  } else {
+    FLUX_TRY(options.load.servers, resp_endpoints(common));
+  }
   const auto wait = [] {
     std::this_thread::sleep_for(Millis(100));
     return Status();
@@ -172,6 +177,8 @@ void add_verify_command(CLI::App& app, const Common& common, Run& run) {
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
   verify->add_option("--check", options->history_in, "Check such a file instead of a cluster");
+  verify->add_flag("--wire", options->wire,
+                   "Speak the wire protocol, through the C++ client, which makes retries safe");
   verify->add_flag("--quiet", options->quiet, "No progress line");
   verify->callback([&common, &run, options] { run = [&common, options] { return run_verify(common, *options); }; });
 }

@@ -7,7 +7,7 @@
 #include <set>
 #include <thread>
 
-#include "main/ctl/client.h"
+#include "main/ctl/talk.h"
 
 namespace flux::main::ctl {
 namespace {
@@ -33,59 +33,21 @@ int64_t now_us() {
 enum class KeyUse : uint8_t { kRegister, kCounter, kList };
 KeyUse use_of(uint64_t key) { return static_cast<KeyUse>(key % 3); }
 
-std::vector<std::string> request_of(const Operation& operation) {
-  switch (operation.kind) {
-    case Kind::kGet:
-      return {"GET", operation.key};
-    case Kind::kSet:
-      return {"SET", operation.key, operation.argument};
-    case Kind::kSetNx:
-      return {"SETNX", operation.key, operation.argument};
-    case Kind::kGetSet:
-      return {"GETSET", operation.key, operation.argument};
-    case Kind::kDelete:
-      return {"DEL", operation.key};
-    case Kind::kAdd:
-      return {"INCRBY", operation.key, operation.argument};
-    case Kind::kAppend:
-      return {"APPEND", operation.key, operation.argument};
-    case Kind::kExpire:
-      break;  // nobody asks for it
-  }
-  return {};
-}
-
 std::string key_name(const VerifyLoadOptions& options, uint64_t key, int64_t generation) {
   return fmt::format("{}{}:{}", options.prefix, key, generation);
 }
 
-// What an answer says of the operation. An error that may have happened all the same begins with UNKNOWN; every other
-// is definite.
-void take_answer(Operation& operation, const RespValue& answer) {
-  switch (answer.kind) {
-    case RespValue::Kind::kError:
-      operation.outcome = answer.text.starts_with("UNKNOWN") ? Outcome::kUnknown : Outcome::kFailed;
-      return;
-    case RespValue::Kind::kInteger:
-      operation.result = std::to_string(answer.integer);
-      break;
-    case RespValue::Kind::kBulk:
-      operation.result = answer.text;
-      break;
-    default:
-      break;
-  }
-  operation.outcome = Outcome::kOk;
-}
-
 class LoadClient {
  public:
-  LoadClient(const VerifyLoadOptions& options, uint64_t number, int64_t began_us, VerifyProgress& progress)
+  LoadClient(const VerifyLoadOptions& options, const std::shared_ptr<client::BlockingClient>& wire, uint64_t number,
+             int64_t began_us, VerifyProgress& progress)
       : options_(options),
         number_(number),
         began_us_(began_us),
         progress_(progress),
-        rng_(options.seed * 1'000'003 + number) {}
+        rng_(options.seed * 1'000'003 + number),
+        talker_(wire != nullptr ? make_wire_talker(wire) : make_resp_talker(options.servers, number, options.timeout)) {
+  }
 
   void run(const std::atomic<bool>& stop) {
     while (!stop) {
@@ -106,27 +68,15 @@ class LoadClient {
     operation.client = number_;
     operation.number = ++operations_;
     operation.called_us = now_us();
-    const Result<RespValue> answer = connection_->call(request_of(operation));
+    talker_->ask(operation);
     operation.returned_us = now_us();
-    if (answer.ok()) {
-      take_answer(operation, *answer);
-    } else {
-      operation.outcome = Outcome::kUnknown;
-      connection_.reset();  // a late answer must not be taken for the next one's
-    }
     const bool ok = operation.outcome == Outcome::kOk;
     ++(ok ? progress_.ok : operation.outcome == Outcome::kFailed ? progress_.failed : progress_.unknown);
     seen_.push_back(std::move(operation));
     return ok;
   }
 
-  bool connected() {
-    if (connection_ != nullptr) return true;
-    const env::Address& server = options_.servers[(number_ + attempts_++) % options_.servers.size()];
-    Result<std::unique_ptr<RespClient>> connection = RespClient::connect(server, options_.timeout);
-    if (connection.ok()) connection_ = std::move(connection).value();
-    return connection_ != nullptr;
-  }
+  bool connected() { return talker_->connected(); }
 
   history::History take() { return std::move(seen_); }
 
@@ -163,8 +113,7 @@ class LoadClient {
   const int64_t began_us_;
   VerifyProgress& progress_;
   Rng rng_;
-  std::unique_ptr<RespClient> connection_;
-  uint64_t attempts_ = 0;
+  std::unique_ptr<Talker> talker_;
   uint64_t operations_ = 0;
   history::History seen_;
 };
@@ -173,11 +122,15 @@ class LoadClient {
 
 Result<history::History> run_verify_load(const VerifyLoadOptions& options, const std::atomic<bool>& stop,
                                          VerifyProgress& progress) {
+  std::shared_ptr<client::BlockingClient> wire;
+  if (!options.wire.empty()) {
+    FLUX_TRY(wire, client::BlockingClient::connect({.endpoints = options.wire, .request_timeout = options.timeout}));
+  }
   const int64_t began = now_us();
   std::vector<std::unique_ptr<LoadClient>> clients;
   std::vector<std::thread> threads;
   for (uint64_t i = 0; i < options.clients; ++i) {
-    clients.push_back(std::make_unique<LoadClient>(options, i + 1, began, progress));
+    clients.push_back(std::make_unique<LoadClient>(options, wire, i + 1, began, progress));
     threads.emplace_back([client = clients.back().get(), &stop] { client->run(stop); });
   }
   for (std::thread& thread : threads) thread.join();
@@ -189,7 +142,7 @@ Result<history::History> run_verify_load(const VerifyLoadOptions& options, const
     std::move(part.begin(), part.end(), std::back_inserter(all));
   }
   // Whatever is still on its way may land between these reads; that is what an unknown outcome means.
-  LoadClient last(options, options.clients + 1, began, progress);
+  LoadClient last(options, wire, options.clients + 1, began, progress);
   for (const std::string& key : keys) {
     const int64_t until = now_us() + kLastReadsTimeout.count();
     for (bool done = false; !done;) {
@@ -202,7 +155,7 @@ Result<history::History> run_verify_load(const VerifyLoadOptions& options, const
   }
   history::History reads = last.take();
   std::move(reads.begin(), reads.end(), std::back_inserter(all));
-  LoadClient cleaner(options, options.clients + 2, began, progress);
+  LoadClient cleaner(options, wire, options.clients + 2, began, progress);
   for (const std::string& key : keys) {
     Operation erase;
     erase.key = key;

@@ -17,7 +17,9 @@
 namespace flux::main::ctl {
 
 struct VerifyLoadOptions {
-  std::vector<env::Address> servers;
+  std::vector<env::Address> servers;  // of RESP
+  // Given: the load speaks the wire protocol, through the C++ client, which is told of these nodes.
+  std::vector<env::Address> wire;
   uint64_t clients = 8;
   uint64_t keys = 12;  // at a time; every second fresh ones take their place
   // An unanswered request is given up after this; its outcome is unknown.

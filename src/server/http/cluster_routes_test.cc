@@ -254,6 +254,7 @@ TEST(ClusterJson, shows_every_part) {
       "peer_address": "h:1",
       "resp_address": "h:2",
       "http_address": "",
+      "wire_address": "",
       "state": "active",
       "silent": false,
       "lost": false,

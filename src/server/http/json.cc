@@ -22,7 +22,8 @@ json::object to_json(const api::NodeRecord& node) {
           {"name", node.name},
           {"peer_address", node.peer_address},
           {"resp_address", node.resp_address},
-          {"http_address", node.http_address}};
+          {"http_address", node.http_address},
+          {"wire_address", node.wire_address}};
 }
 
 json::object to_json(const api::NodeView& node) {

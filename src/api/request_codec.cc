@@ -1,4 +1,4 @@
-#include "kv/command_codec.h"
+#include "api/request_codec.h"
 
 #include <fmt/core.h>
 
@@ -8,10 +8,9 @@
 #include "base/codec.h"
 #include "base/overloaded.h"
 
-namespace flux::kv {
+namespace flux::api {
 namespace {
 
-constexpr uint8_t kFormat = 1;
 constexpr uint8_t kAllOrNothing = 1;
 constexpr uint8_t kHasSession = 2;
 constexpr uint8_t kHasKeyspace = 4;  // not the default one
@@ -36,21 +35,20 @@ enum class Op : uint8_t {
 };
 
 Status check_key(std::string_view key) {
-  if (key.size() <= api::kKeyBytesMax) return {};
-  return Status(ErrorCode::kTooLarge,
-                fmt::format("key of {} bytes is over the limit of {}", key.size(), api::kKeyBytesMax));
+  if (key.size() <= kKeyBytesMax) return {};
+  return Status(ErrorCode::kTooLarge, fmt::format("key of {} bytes is over the limit of {}", key.size(), kKeyBytesMax));
 }
 
 Status check_encoded_key(std::string_view key) {
-  if (key.size() <= api::kEncodedKeyBytesMax) return {};
+  if (key.size() <= kEncodedKeyBytesMax) return {};
   return Status(ErrorCode::kTooLarge,
-                fmt::format("encoded key of {} bytes is over the limit of {}", key.size(), api::kEncodedKeyBytesMax));
+                fmt::format("encoded key of {} bytes is over the limit of {}", key.size(), kEncodedKeyBytesMax));
 }
 
 Status check_value(std::string_view value) {
-  if (value.size() <= api::kValueBytesMax) return {};
+  if (value.size() <= kValueBytesMax) return {};
   return Status(ErrorCode::kTooLarge,
-                fmt::format("value of {} bytes is over the limit of {}", value.size(), api::kValueBytesMax));
+                fmt::format("value of {} bytes is over the limit of {}", value.size(), kValueBytesMax));
 }
 
 Status check_key_value(std::string_view key, std::string_view value) {
@@ -58,48 +56,47 @@ Status check_key_value(std::string_view key, std::string_view value) {
   return check_value(value);
 }
 
-Status check_limits(const api::Command& command) {
+Status check_limits(const Command& command) {
   return std::visit(
       Overloaded{
-          [](const api::Put& c) { return check_key_value(c.key, c.value); },
-          [](const api::Delete& c) { return check_key(c.key); },
-          [](const api::Increment& c) { return check_key(c.key); },
-          [](const api::IncrementFloat& c) { return check_key_value(c.key, c.delta); },
-          [](const api::Append& c) { return check_key_value(c.key, c.value); },
-          [](const api::SetRange& c) {
-            if (c.offset > api::kValueBytesMax) {
-              return Status(ErrorCode::kTooLarge, fmt::format("offset {} is over the largest value of {} bytes",
-                                                              c.offset, api::kValueBytesMax));
+          [](const Put& c) { return check_key_value(c.key, c.value); },
+          [](const Delete& c) { return check_key(c.key); }, [](const Increment& c) { return check_key(c.key); },
+          [](const IncrementFloat& c) { return check_key_value(c.key, c.delta); },
+          [](const Append& c) { return check_key_value(c.key, c.value); },
+          [](const SetRange& c) {
+            if (c.offset > kValueBytesMax) {
+              return Status(ErrorCode::kTooLarge,
+                            fmt::format("offset {} is over the largest value of {} bytes", c.offset, kValueBytesMax));
             }
             return check_key_value(c.key, c.value);
           },
-          [](const api::SetExpiry& c) { return check_key(c.key); },
-          [](const api::Copy& c) {
+          [](const SetExpiry& c) { return check_key(c.key); },
+          [](const Copy& c) {
             FLUX_RETURN_IF_ERROR(check_key(c.source));
             return check_key(c.destination);
           },
-          [](const api::DeleteAll&) { return Status(); },
-          [](const api::DeleteRange& c) {
+          [](const DeleteAll&) { return Status(); },
+          [](const DeleteRange& c) {
             FLUX_RETURN_IF_ERROR(check_encoded_key(c.start));
             return check_encoded_key(c.end);
           },
-          [](const api::ExpireDue& c) { return check_encoded_key(c.encoded_key); },
-          [](const api::OpenSession&) { return Status(); }, [](const api::CloseSession&) { return Status(); },
-          [](const api::Control& c) { return check_value(c.bytes); },
-          [](const api::ShardChange&) { return Status(); },  // a value with its cursors
+          [](const ExpireDue& c) { return check_encoded_key(c.encoded_key); },
+          [](const OpenSession&) { return Status(); }, [](const CloseSession&) { return Status(); },
+          [](const Control& c) { return check_value(c.bytes); },
+          [](const ShardChange&) { return Status(); },  // a value with its cursors
       },
       command);
 }
 
-void encode_expiry(Encoder& encoder, const api::Expiry& expiry) {
+void encode_expiry(Encoder& encoder, const Expiry& expiry) {
   encoder.u8(static_cast<uint8_t>(expiry.kind));
-  using Kind = api::Expiry::Kind;
+  using Kind = Expiry::Kind;
   if (expiry.kind == Kind::kIn || expiry.kind == Kind::kAt) encoder.zigzag(expiry.millis);
 }
 
-api::Expiry decode_expiry(Decoder& decoder) {
-  using Kind = api::Expiry::Kind;
-  api::Expiry expiry;
+Expiry decode_expiry(Decoder& decoder) {
+  using Kind = Expiry::Kind;
+  Expiry expiry;
   const uint8_t kind = decoder.u8();
   if (kind > static_cast<uint8_t>(Kind::kAt)) decoder.fail();
   expiry.kind = static_cast<Kind>(kind);
@@ -107,16 +104,16 @@ api::Expiry decode_expiry(Decoder& decoder) {
   return expiry;
 }
 
-void encode_condition(Encoder& encoder, api::Condition condition, Version if_version) {
+void encode_condition(Encoder& encoder, Condition condition, Version if_version) {
   encoder.u8(static_cast<uint8_t>(condition));
-  if (condition == api::Condition::kIfVersion) encoder.id(if_version);
+  if (condition == Condition::kIfVersion) encoder.id(if_version);
 }
 
-api::Condition decode_condition(Decoder& decoder, Version& if_version) {
+Condition decode_condition(Decoder& decoder, Version& if_version) {
   const uint8_t condition = decoder.u8();
-  if (condition > static_cast<uint8_t>(api::Condition::kIfVersion)) decoder.fail();
-  if (condition == static_cast<uint8_t>(api::Condition::kIfVersion)) if_version = decoder.id<Version>();
-  return static_cast<api::Condition>(condition);
+  if (condition > static_cast<uint8_t>(Condition::kIfVersion)) decoder.fail();
+  if (condition == static_cast<uint8_t>(Condition::kIfVersion)) if_version = decoder.id<Version>();
+  return static_cast<Condition>(condition);
 }
 
 bool decode_bool(Decoder& decoder) {
@@ -125,10 +122,16 @@ bool decode_bool(Decoder& decoder) {
   return value == 1;
 }
 
-void encode_command(Encoder& e, const api::Command& command) {
+ErrorCode decode_code(Decoder& decoder) {
+  const uint8_t code = decoder.u8();
+  if (code > static_cast<uint8_t>(kLastErrorCode)) decoder.fail();
+  return static_cast<ErrorCode>(code);
+}
+
+void encode_command(Encoder& e, const Command& command) {
   const auto op = [&](Op value) { e.u8(static_cast<uint8_t>(value)); };
   std::visit(Overloaded{
-                 [&](const api::Put& c) {
+                 [&](const Put& c) {
                    op(Op::kPut);
                    e.bytes(c.key);
                    e.bytes(c.value);
@@ -136,72 +139,72 @@ void encode_command(Encoder& e, const api::Command& command) {
                    encode_condition(e, c.condition, c.if_version);
                    e.u8(c.return_old);
                  },
-                 [&](const api::Delete& c) {
+                 [&](const Delete& c) {
                    op(Op::kDelete);
                    e.bytes(c.key);
                    encode_condition(e, c.condition, c.if_version);
                    e.u8(c.return_old);
                  },
-                 [&](const api::Increment& c) {
+                 [&](const Increment& c) {
                    op(Op::kIncrement);
                    e.bytes(c.key);
                    e.zigzag(c.delta);
                  },
-                 [&](const api::IncrementFloat& c) {
+                 [&](const IncrementFloat& c) {
                    op(Op::kIncrementFloat);
                    e.bytes(c.key);
                    e.bytes(c.delta);
                  },
-                 [&](const api::Append& c) {
+                 [&](const Append& c) {
                    op(Op::kAppend);
                    e.bytes(c.key);
                    e.bytes(c.value);
                  },
-                 [&](const api::SetRange& c) {
+                 [&](const SetRange& c) {
                    op(Op::kSetRange);
                    e.bytes(c.key);
                    e.varint(c.offset);
                    e.bytes(c.value);
                  },
-                 [&](const api::SetExpiry& c) {
+                 [&](const SetExpiry& c) {
                    op(Op::kSetExpiry);
                    e.bytes(c.key);
                    encode_expiry(e, c.expiry);
                    e.u8(c.only);
                    e.u8(c.return_value);
                  },
-                 [&](const api::Copy& c) {
+                 [&](const Copy& c) {
                    op(Op::kCopy);
                    e.bytes(c.source);
                    e.bytes(c.destination);
                    e.u8(c.replace);
                    e.u8(c.remove_source);
                  },
-                 [&](const api::DeleteAll&) { op(Op::kDeleteAll); },
-                 [&](const api::DeleteRange& c) {
+                 [&](const DeleteAll&) { op(Op::kDeleteAll); },
+                 [&](const DeleteRange& c) {
                    op(Op::kDeleteRange);
                    e.bytes(c.start);
                    e.bytes(c.end);
                  },
-                 [&](const api::ExpireDue& c) {
+                 [&](const ExpireDue& c) {
                    op(Op::kExpireDue);
                    e.bytes(c.encoded_key);
                    e.id(c.deadline);
                  },
-                 [&](const api::OpenSession& c) {
+                 [&](const OpenSession& c) {
                    op(Op::kOpenSession);
                    e.u64(c.client);
                    e.varint(c.opened.value());
                  },
-                 [&](const api::CloseSession& c) {
+                 [&](const CloseSession& c) {
                    op(Op::kCloseSession);
                    e.u64(c.client);
                  },
-                 [&](const api::Control& c) {
+                 [&](const Control& c) {
                    op(Op::kControl);
                    e.bytes(c.bytes);
                  },
-                 [&](const api::ShardChange& c) {
+                 [&](const ShardChange& c) {
                    op(Op::kShardChange);
                    e.bytes(c.bytes);
                  },
@@ -210,12 +213,12 @@ void encode_command(Encoder& e, const api::Command& command) {
 }
 
 // The fields of each command; members of a braced list are read in order.
-Status decode_command(Decoder& d, api::Command& command) {
+Status decode_command(Decoder& d, Command& command) {
   const uint8_t op = d.u8();
   if (!d.ok()) return Status(ErrorCode::kCorruption, "a request ends before its commands do");
   switch (static_cast<Op>(op)) {
     case Op::kPut: {
-      api::Put c;
+      Put c;
       c.key = d.bytes();
       c.value = d.bytes();
       c.expiry = decode_expiry(d);
@@ -225,7 +228,7 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kDelete: {
-      api::Delete c;
+      Delete c;
       c.key = d.bytes();
       c.condition = decode_condition(d, c.if_version);
       c.return_old = decode_bool(d);
@@ -233,28 +236,28 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kIncrement: {
-      api::Increment c;
+      Increment c;
       c.key = d.bytes();
       c.delta = d.zigzag();
       command = c;
       return {};
     }
     case Op::kIncrementFloat: {
-      api::IncrementFloat c;
+      IncrementFloat c;
       c.key = d.bytes();
       c.delta = d.bytes();
       command = c;
       return {};
     }
     case Op::kAppend: {
-      api::Append c;
+      Append c;
       c.key = d.bytes();
       c.value = d.bytes();
       command = c;
       return {};
     }
     case Op::kSetRange: {
-      api::SetRange c;
+      SetRange c;
       c.key = d.bytes();
       c.offset = d.varint();
       c.value = d.bytes();
@@ -262,7 +265,7 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kSetExpiry: {
-      api::SetExpiry c;
+      SetExpiry c;
       c.key = d.bytes();
       c.expiry = decode_expiry(d);
       c.only = d.u8();
@@ -271,7 +274,7 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kCopy: {
-      api::Copy c;
+      Copy c;
       c.source = d.bytes();
       c.destination = d.bytes();
       c.replace = decode_bool(d);
@@ -280,33 +283,33 @@ Status decode_command(Decoder& d, api::Command& command) {
       return {};
     }
     case Op::kDeleteAll:
-      command = api::DeleteAll{};
+      command = DeleteAll{};
       return {};
     case Op::kDeleteRange: {
-      api::DeleteRange c;
+      DeleteRange c;
       c.start = d.bytes();
       c.end = d.bytes();
       command = c;
       return {};
     }
     case Op::kExpireDue: {
-      api::ExpireDue c;
+      ExpireDue c;
       c.encoded_key = d.bytes();
       c.deadline = d.id<WallMillis>();
       command = c;
       return {};
     }
     case Op::kOpenSession:
-      command = api::OpenSession{.client = d.u64(), .opened = WallMillis(d.varint())};
+      command = OpenSession{.client = d.u64(), .opened = WallMillis(d.varint())};
       return {};
     case Op::kCloseSession:
-      command = api::CloseSession{.client = d.u64()};
+      command = CloseSession{.client = d.u64()};
       return {};
     case Op::kControl:
-      command = api::Control{.bytes = d.bytes()};
+      command = Control{.bytes = d.bytes()};
       return {};
     case Op::kShardChange:
-      command = api::ShardChange{.bytes = d.bytes()};
+      command = ShardChange{.bytes = d.bytes()};
       return {};
   }
   return Status(ErrorCode::kUnsupported,
@@ -334,7 +337,7 @@ Status decode_request(std::string_view body, DecodedRequest& request) {
   }
   const uint64_t count = decoder.count();
   request.commands.resize(count);
-  for (api::Command& command : request.commands) {
+  for (Command& command : request.commands) {
     FLUX_RETURN_IF_ERROR(decode_command(decoder, command));
     if (!decoder.ok()) break;
   }
@@ -343,41 +346,28 @@ Status decode_request(std::string_view body, DecodedRequest& request) {
 
 }  // namespace
 
-void append_keyspace(Encoder& encoder, api::KeyspaceRef keyspace) {
+void append_keyspace(Encoder& encoder, KeyspaceRef keyspace) {
   encoder.id(keyspace.id);
   encoder.u8(static_cast<uint8_t>(keyspace.kind));
 }
 
-api::KeyspaceRef read_keyspace(Decoder& decoder) {
+KeyspaceRef read_keyspace(Decoder& decoder) {
   const auto id = decoder.id<KeyspaceId>();
-  const auto kind = static_cast<api::KeyspaceKind>(decoder.u8());
-  const bool known = kind == api::KeyspaceKind::kHash || kind == api::KeyspaceKind::kRange;
-  const api::KeyspaceRef keyspace{.id = id, .kind = kind};
-  if (!known || id == KeyspaceId() || id > api::kKeyspaceIdMax ||
-      (keyspace.is_default() && keyspace != api::KeyspaceRef())) {
+  const auto kind = static_cast<KeyspaceKind>(decoder.u8());
+  const bool known = kind == KeyspaceKind::kHash || kind == KeyspaceKind::kRange;
+  const KeyspaceRef keyspace{.id = id, .kind = kind};
+  if (!known || id == KeyspaceId() || id > kKeyspaceIdMax || (keyspace.is_default() && keyspace != KeyspaceRef())) {
     decoder.fail();
     return {};
   }
   return keyspace;
 }
 
-void begin_entry(std::string& out) {
-  out.clear();
-  Encoder encoder(out);
-  encoder.u8(kFormat);
-  encoder.u64(0);
-}
-
-void stamp_entry(std::string& entry, Version stamp) {
-  FLUX_CHECK(entry.size() >= kEntryHeaderBytes);
-  put_fixed_at(entry.data() + 1, stamp.value());
-}
-
-Status append_request(std::string& out, const api::WriteRequest& request) {
+Status append_request(std::string& out, const WriteRequest& request) {
   if (request.commands.empty()) return Status(ErrorCode::kInvalidArgument, "a request has no command");
-  if (request.commands.size() > api::kCommandsPerRequestMax) {
+  if (request.commands.size() > kCommandsPerRequestMax) {
     return Status(ErrorCode::kTooLarge, fmt::format("{} commands in one request are over the limit of {}",
-                                                    request.commands.size(), api::kCommandsPerRequestMax));
+                                                    request.commands.size(), kCommandsPerRequestMax));
   }
   const size_t start = out.size();
   Encoder encoder(out);
@@ -393,13 +383,12 @@ Status append_request(std::string& out, const api::WriteRequest& request) {
   if (elsewhere) append_keyspace(encoder, request.keyspace);
   encoder.varint(request.commands.size());
   Status status;
-  for (const api::Command& command : request.commands) {
+  for (const Command& command : request.commands) {
     status = check_limits(command);
     if (!status.ok()) break;
     encode_command(encoder, command);
-    if (out.size() - start > api::kRequestBytesMax) {
-      status =
-          Status(ErrorCode::kTooLarge, fmt::format("the request is over the limit of {} bytes", api::kRequestBytesMax));
+    if (out.size() - start > kRequestBytesMax) {
+      status = Status(ErrorCode::kTooLarge, fmt::format("the request is over the limit of {} bytes", kRequestBytesMax));
       break;
     }
   }
@@ -411,55 +400,49 @@ Status append_request(std::string& out, const api::WriteRequest& request) {
   return {};
 }
 
-bool erases_only(std::span<const api::Command> commands) {
-  return std::all_of(commands.begin(), commands.end(), [](const api::Command& command) {
-    return std::holds_alternative<api::Delete>(command) || std::holds_alternative<api::DeleteAll>(command) ||
-           std::holds_alternative<api::DeleteRange>(command) || std::holds_alternative<api::ExpireDue>(command) ||
-           std::holds_alternative<api::CloseSession>(command) || std::holds_alternative<api::Control>(command) ||
-           std::holds_alternative<api::ShardChange>(command);
+bool erases_only(std::span<const Command> commands) {
+  return std::all_of(commands.begin(), commands.end(), [](const Command& command) {
+    return std::holds_alternative<Delete>(command) || std::holds_alternative<DeleteAll>(command) ||
+           std::holds_alternative<DeleteRange>(command) || std::holds_alternative<ExpireDue>(command) ||
+           std::holds_alternative<CloseSession>(command) || std::holds_alternative<Control>(command) ||
+           std::holds_alternative<ShardChange>(command);
   });
 }
 
-Status decode_one_request(std::string_view bytes, DecodedRequest& request) {
+bool is_for_clients(const Command& command) {
+  return std::visit(
+      Overloaded{
+          [](const DeleteRange&) { return false; },
+          [](const ExpireDue&) { return false; },
+          [](const Control&) { return false; },
+          [](const ShardChange&) { return false; },
+          [](const OpenSession& c) { return c.opened == WallMillis(0); },  // the node that takes it says when
+          [](const auto&) { return true; },
+      },
+      command);
+}
+
+Status take_request(std::string_view& bytes, DecodedRequest& request) {
   Decoder decoder(bytes);
-  const uint32_t size = decoder.u32();
-  if (!decoder.ok() || size != decoder.remaining()) {
-    return Status(ErrorCode::kCorruption, "a forwarded request has the wrong size");
-  }
-  return decode_request(decoder.raw(size), request);
+  const std::string_view body = decoder.raw(decoder.u32());
+  if (!decoder.ok()) return Status(ErrorCode::kCorruption, "the bytes end inside a request");
+  bytes = decoder.raw(decoder.remaining());
+  return decode_request(body, request);
+}
+
+Status decode_one_request(std::string_view bytes, DecodedRequest& request) {
+  FLUX_RETURN_IF_ERROR(take_request(bytes, request));
+  return bytes.empty() ? Status() : Status(ErrorCode::kCorruption, "there is something behind a request");
 }
 
 Result<bool> check_request(std::string_view bytes) {
   DecodedRequest request;
   FLUX_RETURN_IF_ERROR(decode_one_request(bytes, request));
-  for (const api::Command& command : request.commands) FLUX_RETURN_IF_ERROR(check_limits(command));
+  for (const Command& command : request.commands) FLUX_RETURN_IF_ERROR(check_limits(command));
   return erases_only(request.commands);
 }
 
-EntryReader::EntryReader(std::string_view entry) {
-  Decoder decoder(entry);
-  const uint8_t format = decoder.u8();
-  stamp_ = Version(decoder.u64());
-  rest_ = decoder.raw(decoder.remaining());
-  if (!decoder.ok()) {
-    status_ = Status(ErrorCode::kCorruption, "a log entry is too short");
-  } else if (format != kFormat) {
-    status_ = Status(ErrorCode::kUnsupported,
-                     fmt::format("log entry format {} is not known to this version; upgrade this node", format));
-  }
-}
-
-Status EntryReader::next(DecodedRequest& request) {
-  FLUX_CHECK(status_.ok());
-  FLUX_CHECK(!rest_.empty());
-  Decoder decoder(rest_);
-  const std::string_view body = decoder.raw(decoder.u32());
-  if (!decoder.ok()) return Status(ErrorCode::kCorruption, "a log entry ends inside a request");
-  rest_ = decoder.raw(decoder.remaining());
-  return decode_request(body, request);
-}
-
-void encode_results(std::string& out, const api::WriteReply& reply) {
+void encode_results(std::string& out, const WriteReply& reply) {
   Encoder encoder(out);
   encoder.u8(static_cast<uint8_t>(reply.status.code()));
   encoder.bytes(reply.status.message());
@@ -467,7 +450,7 @@ void encode_results(std::string& out, const api::WriteReply& reply) {
   encoder.id(reply.position.index);
   encoder.id(reply.position.version);
   encoder.varint(reply.results.size());
-  for (const api::CommandResult& result : reply.results) {
+  for (const CommandResult& result : reply.results) {
     encoder.u8(static_cast<uint8_t>(result.code));
     encoder.u8(static_cast<uint8_t>((result.applied ? 1 : 0) | (result.had_value ? 2 : 0)));
     encoder.zigzag(result.integer);
@@ -475,9 +458,9 @@ void encode_results(std::string& out, const api::WriteReply& reply) {
   }
 }
 
-Status decode_results(std::string_view bytes, api::WriteReply& reply) {
+Status decode_results(std::string_view bytes, WriteReply& reply) {
   Decoder decoder(bytes);
-  const auto code = static_cast<ErrorCode>(decoder.u8());
+  const ErrorCode code = decode_code(decoder);
   const std::string_view message = decoder.bytes();
   reply.status = code == ErrorCode::kOk ? Status() : Status(code, std::string(message));
   reply.position.group = decoder.id<GroupId>();
@@ -487,8 +470,8 @@ Status decode_results(std::string_view bytes, api::WriteReply& reply) {
   reply.results.clear();
   reply.results.reserve(count);
   for (uint64_t i = 0; i < count; ++i) {
-    api::CommandResult& result = reply.results.emplace_back();
-    result.code = static_cast<ErrorCode>(decoder.u8());
+    CommandResult& result = reply.results.emplace_back();
+    result.code = decode_code(decoder);
     const uint8_t flags = decoder.u8();
     result.applied = (flags & 1) != 0;
     result.had_value = (flags & 2) != 0;
@@ -498,4 +481,4 @@ Status decode_results(std::string_view bytes, api::WriteReply& reply) {
   return decoder.finish("the results of a request");
 }
 
-}  // namespace flux::kv
+}  // namespace flux::api
