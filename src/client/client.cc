@@ -132,7 +132,7 @@ void Client::attempt_waiting() {
 
 void Client::on_answer(uint64_t number, GroupId group, const std::string& node, Result<std::string_view> answer) {
   Result<net::WireAnswer> words = answer.ok() ? net::decode_wire_answer(*answer) : answer.status();
-  if (words.ok() && words->config > config_->num) ask_map(node);
+  if (words.ok() && words->config > looked_at_) ask_map(node);
   const auto found = open_.find(number);
   if (found == open_.end()) return;  // its time was over
   Open& open = found->second;
@@ -256,21 +256,24 @@ void Client::ask_map(const std::string& node) {
                           asking_map_ = false;  // without one, the next answer says that it is due
                           if (!answer.ok()) return;
                           const Result<net::WireAnswer> words = net::decode_wire_answer(*answer);
-                          if (words.ok()) take_map(words->body);
+                          if (!words.ok()) return;
+                          const Status status = take_map(words->body);
+                          looked_at_ = status.ok() ? config_->num : words->config;
+                          if (!status.ok()) log::warn("a map that cannot be read: {}", status.to_string());
                         });
 }
 
-void Client::take_map(std::string_view bytes) {
-  Result<ctrl::Config> config = ctrl::decode_config(bytes);
-  if (!config.ok()) return log::warn("a map that cannot be read: {}", config.status().to_string());
-  if (config->num <= config_->num) return;
-  config_ = std::make_shared<const ctrl::Config>(std::move(config).value());
+Status Client::take_map(std::string_view bytes) {
+  FLUX_TRY(ctrl::Config config, ctrl::decode_config(bytes));
+  if (config.num <= config_->num) return {};
+  config_ = std::make_shared<const ctrl::Config>(std::move(config));
   routes_ = RoutingMap(*config_);
   // Not from inside a call of a link that may be of a node that is no more.
   loop_.post([this, alive = alive_] {
     if (*alive) forget_strangers();
   });
   if (on_first_map_) loop_.post(std::exchange(on_first_map_, nullptr));
+  return {};
 }
 
 // Closes the connections to nodes that are neither in the map nor among those that the client was given.

@@ -92,7 +92,7 @@ class Client final : public api::KvService {
   void dial(const env::Address& address);
   void connected(const std::string& node);
   void ask_map(const std::string& node);
-  void take_map(std::string_view bytes);
+  Status take_map(std::string_view bytes);
   void forget_strangers();
 
   env::Loop& loop_;
@@ -104,6 +104,7 @@ class Client final : public api::KvService {
   RoutingMap routes_;
   Answerers answerers_;
   bool asking_map_ = false;
+  ConfigNum looked_at_;  // the newest configuration that was read, or cannot be
   env::Task on_first_map_;
   std::map<uint64_t, Open> open_;
   uint64_t next_number_ = 1;

@@ -58,9 +58,9 @@ class ClientLinkTest : public ::testing::Test {
     ADD_FAILURE() << "no request";
     return 0;
   }
-  void answer_write(uint64_t id, const api::WriteReply& reply) {
+  void answer_write(uint64_t id, const api::WriteReply& reply, ConfigNum config = {}) {
     std::string body;
-    net::begin_wire_answer(body, ConfigNum(), kNobody);
+    net::begin_wire_answer(body, config, kNobody);
     api::encode_results(body, reply);
     give(net::kReplyType, id, body);
   }
@@ -166,6 +166,22 @@ TEST_F(ClientLinkTest, nonsense_for_an_answer_is_no_answer) {
     ASSERT_TRUE(outcome->has_value());
     EXPECT_EQ((*outcome)->code(), ErrorCode::kOutcomeUnknown) << (*outcome)->to_string();
   }
+}
+
+// A cluster of a later version: the client does without its map, and does not ask for it all the time.
+TEST_F(ClientLinkTest, a_map_that_cannot_be_read_is_asked_for_once) {
+  greet();
+  std::string map;
+  net::begin_wire_answer(map, ConfigNum(5), kNobody);
+  give(net::kReplyType, await(net::WireMessage::kMap), map + "from the future");
+  const auto asks_for_map = [&](ConfigNum newest) {
+    const auto outcome = begin_increment();
+    answer_write(await(net::WireMessage::kWrite), {.results = {{.integer = 1, .value = {}}}}, newest);
+    EXPECT_TRUE(outcome->has_value() && (*outcome)->ok());
+    return !arrived(net::WireMessage::kMap).empty();
+  };
+  EXPECT_FALSE(asks_for_map(ConfigNum(5)));
+  EXPECT_TRUE(asks_for_map(ConfigNum(6)));
 }
 
 TEST_F(ClientLinkTest, more_requests_than_it_keeps_are_refused) {
