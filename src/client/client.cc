@@ -237,7 +237,10 @@ void Client::dial(const env::Address& address) {
   net::PeerLinkEvents events;
   events.up = [this, &at] { connected(at); };
   events.down = [](bool) {};
-  events.refused = [](const Status& reason) { log::warn("{}", reason.to_string()); };
+  events.refused = [this](const Status& reason) {
+    log::warn("{}", reason.to_string());
+    refusal_ = reason;
+  };
   found->second = std::make_unique<net::PeerLink>(
       loop_, network_, address, kNobody, net::Hello{.name = options_.name, .peer_address = {}, .starts = {}},
       net::PeerLinkOptions{.frame_bytes_max = net::kWireAnswerFrameBytesMax}, rng_.fork(), std::move(events));

@@ -54,6 +54,8 @@ class Client final : public api::KvService {
   std::optional<api::KeyspaceRef> keyspace(std::string_view name) const;
   // The number of the newest map; 0: none yet.
   ConfigNum config_num() const { return config_->num; }
+  // Why the last node that would not have us did so; OK: none has refused.
+  const Status& refusal() const { return refusal_; }
   // Called once, when a map is known.
   void on_first_map(env::Task task);
 
@@ -106,6 +108,7 @@ class Client final : public api::KvService {
   bool asking_map_ = false;
   ConfigNum looked_at_;  // the newest configuration that was read, or cannot be
   env::Task on_first_map_;
+  Status refusal_;
   std::map<uint64_t, Open> open_;
   uint64_t next_number_ = 1;
   api::DecodedRequest decoded_;

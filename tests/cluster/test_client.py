@@ -62,3 +62,16 @@ def test_the_client_follows_shards_to_nodes_that_it_was_not_told_of():
         verdict = json.loads(out)
         print(f"   {verdict['ok']} operations, {verdict['failed']} failed, {verdict['unknown']} unknown")
         assert verdict["failed"] == verdict["unknown"] == 0, out
+
+
+def test_the_example_does_what_it_says():
+    with Cluster(3, flags=["--groups", "3"]) as cluster:
+        for run, node in enumerate(cluster.nodes, start=1):
+            done = subprocess.run([str(BIN / "hello_fluxkv"), f"127.0.0.1:{node.wire}"], capture_output=True, text=True,
+                                  timeout=60)
+            assert (done.returncode, done.stdout) == (0, f"hello world, run {run}\n"), done.stdout + done.stderr
+        for wrong, complaint in (("nowhere", "HOST:PORT"), (f"127.0.0.1:{cluster.nodes[0].peer}", "--listen-wire"),
+                                 (f"127.0.0.1:{cluster.nodes[0].resp}", "--listen-wire")):
+            done = subprocess.run([str(BIN / "hello_fluxkv"), wrong], capture_output=True, text=True, timeout=60)
+            assert done.returncode == 1 and complaint in done.stderr, done.stderr
+        assert all(n.process.poll() is None for n in cluster.nodes)

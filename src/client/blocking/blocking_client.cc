@@ -46,16 +46,20 @@ Result<std::unique_ptr<BlockingClient>> BlockingClient::connect(ClientOptions op
   client->thread_ = std::thread([loop = &client->loop_] { loop->run(); });
   pthread_setname_np(client->thread_.native_handle(), "flux-client");
   if (known->get_future().wait_for(patience) != std::future_status::ready) {
-    return Status(ErrorCode::kUnavailable, "no node of the cluster answered in time");
+    client->stop();
+    const Status& why = client->client_->refusal();
+    return Status(ErrorCode::kUnavailable, "no node answered in time; the endpoints should be those of --listen-wire" +
+                                               (why.ok() ? std::string() : " (" + why.message() + ")"));
   }
   return client;
 }
 
-BlockingClient::~BlockingClient() {
-  if (thread_.joinable()) {
-    loop_.stop();
-    thread_.join();
-  }
+BlockingClient::~BlockingClient() { stop(); }
+
+void BlockingClient::stop() {
+  if (!thread_.joinable()) return;
+  loop_.stop();
+  thread_.join();
 }
 
 api::WriteReply BlockingClient::send(const api::WriteRequest& request) {

@@ -50,6 +50,7 @@ class BlockingClient {
   };
 
   explicit BlockingClient(ClientOptions options);
+  void stop();
   api::WriteReply send(const api::WriteRequest& request);
   api::CommandResult run(const api::Command& command, Status& status);
   // One that is nobody's, or a new one.
