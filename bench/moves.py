@@ -1,7 +1,8 @@
 """What clients notice of shards that move: throughput while a cluster grows by a group, and the pause of a moving shard.
 
-Six nodes, two groups on the first three; --keys keys of 128 bytes. A load driver runs before, and again while a third
-group on the other three nodes gets its share of the shards. Then single shards move to and fro under a client of their
+Six nodes, two groups on the first three; --keys keys of 128 bytes. A load driver runs before, again while a third group
+on the other three nodes gets its share of the shards, at a --move-rate that makes this last about as long, and once more
+when all is over: what has gone by then is the price of more nodes on the same cores, not of moves. Then single shards move to and fro under a client of their
 own, which writes keys of that shard one after the other: the slowest of its writes during a move is the move's pause.
 """
 import argparse
@@ -47,7 +48,7 @@ def grow(cluster, seconds):
     wait_for("the end of the moves", lambda: plans(cluster)[-1]["state"] == "done", 600)
     took = time.monotonic() - started
     driver.join()
-    return before, during, took
+    return before, during, load(cluster, seconds), took
 
 
 def pause_of_a_move(cluster, shard, to):
@@ -83,17 +84,18 @@ def main():
     parser.add_argument("--keys", type=int, default=200_000)
     parser.add_argument("--seconds", type=float, default=8)
     parser.add_argument("--moves", type=int, default=40)
+    parser.add_argument("--move-rate", default="2MiB")
     arguments = parser.parse_args()
-    with Cluster(3, flags=["--groups", "2", "--shards", "32"]) as cluster:
+    with Cluster(3, flags=["--groups", "2", "--shards", "32", "--move-rate", arguments.move_rate]) as cluster:
         for name in ("n4", "n5", "n6"):
             cluster.join(name)
         cluster.wait_ready()
         load(cluster, 1, "--load", "--key-space", str(arguments.keys), "--pipeline", "32")
-        before, during, took = grow(cluster, arguments.seconds)
-        print(f"before   {before['ops_per_second']:10.0f} requests/s   p99 {before['writes']['p99_us'] / 1000:7.2f} ms")
-        print(f"growing  {during['ops_per_second']:10.0f} requests/s   p99 {during['writes']['p99_us'] / 1000:7.2f} ms   "
-              f"{during['ops_per_second'] / before['ops_per_second']:.2f} of before; "
-              f"moves took {took:.1f} s of {arguments.seconds:.0f}; {during.get('errors', 0)} errors")
+        before, during, after, took = grow(cluster, arguments.seconds)
+        for name, seen in (("before", before), ("growing", during), ("grown", after)):
+            print(f"{name:8} {seen['ops_per_second']:10.0f} requests/s   p99 {seen['writes']['p99_us'] / 1000:7.2f} ms   "
+                  f"{seen['ops_per_second'] / before['ops_per_second']:.2f} of before; {seen.get('errors', 0)} errors")
+        print(f"moves took {took:.1f} s of the {arguments.seconds:.0f} s of growing")
         pauses = []
         for i in range(arguments.moves):
             shard = shards(cluster)[i % 8]

@@ -143,11 +143,12 @@ def test_garbage_on_every_port_harms_nobody():
 
 
 def test_limits_of_keys_and_values():
-    with Cluster(3) as cluster:
-        data = redis.Redis(port=cluster.nodes[0].resp, socket_timeout=30)
+    # Under a sanitizer so large a write takes seconds on each of its nodes.
+    with Cluster(3, flags=["--request-timeout", "60s"]) as cluster:
+        data = redis.Redis(port=cluster.nodes[0].resp, socket_timeout=90)
         largest = os.urandom(16 << 20)
         # On a busy machine so large a write may outlast its leader; it is sent again then, as clients do.
-        wait_for("the write of the largest value", lambda: answered(data, "SET", "big", largest), 60)
+        wait_for("the write of the largest value", lambda: answered(data, "SET", "big", largest), 120)
         assert data.get("big") == largest
         assert data.set(b"k" * 65536, "v")
         for key, value in (("big", largest + b"x"), (b"k" * 65537, b"v")):
@@ -156,7 +157,7 @@ def test_limits_of_keys_and_values():
                 raise AssertionError("taken although it is over the limit")
             except (redis.ResponseError, redis.ConnectionError) as error:
                 assert "limit" in str(error) or "invalid bulk length" in str(error), error
-        assert redis.Redis(port=cluster.nodes[1].resp, socket_timeout=30).get("big") == largest
+        assert redis.Redis(port=cluster.nodes[1].resp, socket_timeout=90).get("big") == largest
 
 
 def answered(client, *command):
