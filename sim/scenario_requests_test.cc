@@ -138,7 +138,7 @@ TEST(Scenario, a_write_gathered_as_a_transfer_begins_goes_to_the_next_leader) {
   EXPECT_EQ(nodes.get(leader, "n").value, "1");
 }
 
-// The target of a transfer does not take over: what has waited for it goes on as soon as the leader knows.
+// The target of a transfer does not take over: what has waited for it goes on soon after the leader knows.
 TEST(Scenario, a_write_that_waits_for_a_transfer_outlives_its_failure) {
   Nodes nodes(47, 3);
   const size_t leader = nodes.wait_leader();

@@ -312,7 +312,6 @@ bool Group::persist() {
     for (raft::TransferResult& result : update.transfers) {
       if (auto node = admin_.extract(result.ticket)) node.mapped()(result.status);
     }
-    if (!update.transfers.empty()) dispatch_parked();  // where the target did not take over, nobody else calls for them
     for (const raft::SnapshotRequest& request : update.send_snapshots) host_.send_snapshot(*this, request);
     std::move(update.committed.begin(), update.committed.end(), std::back_inserter(committed_));
     if (update.role_change) on_role_change(*update.role_change);
