@@ -16,6 +16,12 @@ std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group
   return raft::decode(decoder.raw(decoder.remaining())).value();
 }
 
+Fate drop_append_results(Passing& passing) {
+  GroupId group;
+  const std::optional<raft::Message> message = raft_message(passing, group);
+  return message && std::holds_alternative<raft::AppendResult>(message->body) ? Fate::kDrop : Fate::kPass;
+}
+
 Nodes::Nodes(uint64_t seed, size_t founders, Adjust adjust)
     : world_(seed), founders_(founders), adjust_(std::move(adjust)) {
   for (size_t i = 0; i < founders; ++i) {

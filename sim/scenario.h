@@ -35,6 +35,8 @@ using Pending = std::shared_ptr<std::optional<Reply>>;
 
 // The consensus message that passes, if it is one, and the group it is for.
 std::optional<raft::Message> raft_message(const Passing& passing, GroupId& group);
+// No leader hears that what it has sent is there: nothing is committed by more than one node.
+Fate drop_append_results(Passing& passing);
 
 class Nodes {
  public:

@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "api/limits.h"
 #include "client/client.h"
 #include "scenario_shards.h"
 
@@ -166,23 +167,29 @@ TEST(ScenarioClient, without_a_session_a_lost_answer_is_unknown) {
   const size_t leader = nodes.wait_leader();
   nodes.settle();
   const Index index = nodes.group(leader).core().last_index() + 1;
-  bool deaf = true;
-  nodes.network().set_tap([&](Passing& passing) {
-    GroupId group;
-    if (!deaf || !is(passing, PeerMessage::kRaft)) return Fate::kPass;
-    const std::optional<raft::Message> message = raft_message(passing, group);
-    return message && std::holds_alternative<raft::AppendResult>(message->body) ? Fate::kDrop : Fate::kPass;
-  });
+  nodes.network().set_tap(drop_append_results);
   const auto counted = program.begin(api::Increment{.key = "n", .delta = 1});
   nodes.until([&] { return nodes.group(leader).core().last_index() >= index; });
   nodes.kill(leader);
-  deaf = false;
+  nodes.network().set_tap(nullptr);
   const auto read = program.begin_get("n");
   nodes.until([&] { return counted->has_value() && read->has_value(); });
   EXPECT_EQ((*counted)->status.code(), ErrorCode::kOutcomeUnknown) << (*counted)->status.to_string();
   EXPECT_TRUE((*read)->status.ok()) << (*read)->status.to_string();
   const std::optional<std::string> value = program.get("n").value;
   EXPECT_TRUE(value == "1" || value == "2") << value.value_or("nothing");
+}
+
+TEST(ScenarioClient, the_largest_key_and_value_pass_and_one_byte_more_is_refused) {
+  Nodes nodes(306, 3, [](size_t, node::NodeOptions& options) { options.wal_segment_bytes = 64_MiB; });
+  Program program(nodes, {0, 1, 2});
+  program.wait_map();
+  const std::string key(api::kKeyBytesMax, 'k'), value(api::kValueBytesMax, 'v');
+  EXPECT_TRUE(program.write(api::Put{.key = key, .value = value}).status.ok());
+  EXPECT_TRUE(program.get(key).value == value) << "not printed: it is long";
+  EXPECT_EQ(program.write(api::Put{.key = key, .value = value + "v"}).status.code(), ErrorCode::kTooLarge);
+  EXPECT_EQ(program.write(api::Put{.key = key + "k", .value = value}).status.code(), ErrorCode::kTooLarge);
+  EXPECT_TRUE(program.get(key).value == value) << "not printed: it is long";
 }
 
 TEST(ScenarioClient, nobody_there_is_a_definite_error_and_not_for_ever) {

@@ -87,11 +87,7 @@ TEST(Scenario, D18_error_mapping) {
   const size_t through = (dying + 1) % 3, third = (dying + 2) % 3;
   nodes.settle();
   const Index index = nodes.group(dying).core().last_index() + 1;
-  nodes.network().set_tap([&](Passing& passing) {
-    GroupId group;
-    const std::optional<raft::Message> message = raft_message(passing, group);
-    return message && std::holds_alternative<raft::AppendResult>(message->body) ? Fate::kDrop : Fate::kPass;
-  });
+  nodes.network().set_tap(drop_append_results);
   const auto once = nodes.begin_write(through, {api::Increment{.key = "once", .delta = 1}});
   nodes.until([&] {
     return nodes.group(through).core().last_index() >= index && nodes.group(third).core().last_index() >= index;
@@ -164,11 +160,7 @@ TEST(Scenario, what_becomes_of_a_write_is_learnt_from_the_next_leader) {
   nodes.settle();
   // The others have it, and the leader does not hear of it.
   const Index index = nodes.group(old).core().last_index() + 1;
-  nodes.network().set_tap([&](Passing& passing) {
-    GroupId group;
-    const std::optional<raft::Message> message = raft_message(passing, group);
-    return message && std::holds_alternative<raft::AppendResult>(message->body) ? Fate::kDrop : Fate::kPass;
-  });
+  nodes.network().set_tap(drop_append_results);
   const auto kept = nodes.begin_write(old, {api::Increment{.key = "n", .delta = 1}});
   nodes.until(
       [&] { return nodes.group(a).core().last_index() >= index && nodes.group(b).core().last_index() >= index; });

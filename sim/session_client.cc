@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "history/command.h"
+
 namespace flux::sim {
 namespace {
 
@@ -11,39 +13,6 @@ using history::Outcome;
 
 constexpr uint64_t kFirstHost = 2000;
 constexpr Micros kRetryPause = Millis(50);
-
-api::Command command_of(const Write& write) {
-  switch (write.kind) {
-    case Kind::kSetNx:
-      return api::Put{.key = write.key, .value = write.argument, .condition = api::Condition::kIfAbsent};
-    case Kind::kGetSet:
-      return api::Put{.key = write.key, .value = write.argument, .return_old = true};
-    case Kind::kDelete:
-      return api::Delete{.key = write.key};
-    case Kind::kAdd:
-      return api::Increment{.key = write.key, .delta = std::stoll(write.argument)};
-    case Kind::kAppend:
-      return api::Append{.key = write.key, .value = write.argument};
-    default:
-      return api::Put{.key = write.key, .value = write.argument};
-  }
-}
-
-// As a history has it.
-std::optional<std::string> result_of(Kind kind, const api::CommandResult& result) {
-  switch (kind) {
-    case Kind::kSetNx:
-    case Kind::kDelete:
-      return result.applied ? "1" : "0";
-    case Kind::kGetSet:
-      return result.had_value ? std::optional(result.value) : std::nullopt;
-    case Kind::kAdd:
-    case Kind::kAppend:
-      return std::to_string(result.integer);
-    default:
-      return std::nullopt;
-  }
-}
 
 }  // namespace
 
@@ -121,7 +90,8 @@ void SessionClient::come_back(size_t node, env::Task task) {
 void SessionClient::send(std::shared_ptr<const Request> request, Answered answered) {
   const auto turn = [this, request, answered](size_t node) {
     std::vector<api::Command> commands;
-    for (const Write& write : request->writes) commands.push_back(command_of(write));
+    for (const Write& write : request->writes)
+      commands.push_back(history::command_of(write.kind, write.key, write.argument));
     api::SessionRef session = request->session;
     if (commands.empty()) {
       commands.push_back(api::OpenSession{.client = session.client});
@@ -194,7 +164,7 @@ void SessionClient::on_answer(uint64_t operation, const api::WriteReply& reply) 
 void SessionClient::finish(Outcome outcome, const api::WriteReply& reply) {
   std::vector<std::optional<std::string>> values;
   for (size_t i = 0; outcome == Outcome::kOk && i < current_->writes.size(); ++i) {
-    values.push_back(result_of(current_->writes[i].kind, reply.results[i]));
+    values.push_back(history::result_of(current_->writes[i].kind, reply.results[i]));
   }
   workload_.counts_.retries += tries_ - 1;
   workload_.finish(in_history_, outcome, values);

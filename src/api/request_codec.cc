@@ -116,12 +116,6 @@ Condition decode_condition(Decoder& decoder, Version& if_version) {
   return static_cast<Condition>(condition);
 }
 
-bool decode_bool(Decoder& decoder) {
-  const uint8_t value = decoder.u8();
-  if (value > 1) decoder.fail();
-  return value == 1;
-}
-
 ErrorCode decode_code(Decoder& decoder) {
   const uint8_t code = decoder.u8();
   if (code > static_cast<uint8_t>(kLastErrorCode)) decoder.fail();
@@ -223,7 +217,7 @@ Status decode_command(Decoder& d, Command& command) {
       c.value = d.bytes();
       c.expiry = decode_expiry(d);
       c.condition = decode_condition(d, c.if_version);
-      c.return_old = decode_bool(d);
+      c.return_old = read_bool(d);
       command = c;
       return {};
     }
@@ -231,7 +225,7 @@ Status decode_command(Decoder& d, Command& command) {
       Delete c;
       c.key = d.bytes();
       c.condition = decode_condition(d, c.if_version);
-      c.return_old = decode_bool(d);
+      c.return_old = read_bool(d);
       command = c;
       return {};
     }
@@ -269,7 +263,7 @@ Status decode_command(Decoder& d, Command& command) {
       c.key = d.bytes();
       c.expiry = decode_expiry(d);
       c.only = d.u8();
-      c.return_value = decode_bool(d);
+      c.return_value = read_bool(d);
       command = c;
       return {};
     }
@@ -277,8 +271,8 @@ Status decode_command(Decoder& d, Command& command) {
       Copy c;
       c.source = d.bytes();
       c.destination = d.bytes();
-      c.replace = decode_bool(d);
-      c.remove_source = decode_bool(d);
+      c.replace = read_bool(d);
+      c.remove_source = read_bool(d);
       command = c;
       return {};
     }
@@ -345,6 +339,12 @@ Status decode_request(std::string_view body, DecodedRequest& request) {
 }
 
 }  // namespace
+
+bool read_bool(Decoder& decoder) {
+  const uint8_t value = decoder.u8();
+  if (value > 1) decoder.fail();
+  return value == 1;
+}
 
 void append_keyspace(Encoder& encoder, KeyspaceRef keyspace) {
   encoder.id(keyspace.id);

@@ -49,7 +49,8 @@ bool erases_only(std::span<const Command> commands);
 // Whether a client may send it: the others are the system's own.
 bool is_for_clients(const Command& command);
 
-// A part of other encodings; whether it was well formed the decoder tells.
+// Parts of other encodings, too; whether they were well formed the decoder tells.
+bool read_bool(Decoder& decoder);
 void append_keyspace(Encoder& encoder, KeyspaceRef keyspace);
 KeyspaceRef read_keyspace(Decoder& decoder);
 

@@ -5,7 +5,7 @@
 
 #include "client/client.h"
 #include "env/testing/fake_net.h"
-#include "net/frame.h"
+#include "net/testing/frames.h"
 
 namespace flux::client {
 namespace {
@@ -22,11 +22,7 @@ class ClientLinkTest : public ::testing::Test {
   }
   std::shared_ptr<env::testing::FakeWire> wire() { return network.dialled.back(); }
   void give(uint8_t type, uint64_t id, std::string_view body) {
-    std::string bytes;
-    net::FrameWriter writer(bytes);
-    writer.message(type, id, body);
-    writer.finish();
-    wire()->give(bytes);
+    wire()->give(net::testing::framed(type, id, body));
     loop.settle();
   }
   void greet() {
@@ -38,14 +34,8 @@ class ClientLinkTest : public ::testing::Test {
   std::vector<uint64_t> arrived(net::WireMessage type) {
     const std::string bytes = wire()->take();
     std::vector<uint64_t> ids;
-    for (std::string_view rest = bytes; !rest.empty();) {
-      std::string_view messages;
-      rest.remove_prefix(net::take_frame(rest, net::kWireRequestFrameBytesMax, messages).value());
-      while (!messages.empty()) {
-        net::FrameMessage message;
-        EXPECT_TRUE(net::take_message(messages, message).ok());
-        if (message.type == static_cast<uint8_t>(type)) ids.push_back(message.request_id);
-      }
+    for (const net::FrameMessage& message : net::testing::messages_of(bytes)) {
+      if (message.type == static_cast<uint8_t>(type)) ids.push_back(message.request_id);
     }
     return ids;
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "api/request_codec.h"
 #include "base/codec.h"
 #include "base/overloaded.h"
 
@@ -28,12 +29,6 @@ constexpr uint8_t kCaughtUp = 1;
 constexpr uint8_t kStartOver = 2;
 
 uint8_t flags_of(bool first, bool second) { return static_cast<uint8_t>((first ? 1 : 0) | (second ? 2 : 0)); }
-
-bool decode_bool(Decoder& decoder) {
-  const uint8_t value = decoder.u8();
-  if (value > 1) decoder.fail();
-  return value == 1;
-}
 
 uint8_t decode_flags(Decoder& decoder) {
   const uint8_t value = decoder.u8();
@@ -104,7 +99,7 @@ ShardChunk decode_chunk(Decoder& decoder) {
   chunk.items.reserve(items);
   for (uint64_t i = 0; i < items; ++i) {
     ChunkItem item{.key = std::string(decoder.bytes()), .record = {}};
-    if (decode_bool(decoder)) item.record = std::string(decoder.bytes());
+    if (api::read_bool(decoder)) item.record = std::string(decoder.bytes());
     chunk.items.push_back(std::move(item));
   }
   chunk.sessions_forgotten = WallMillis(decoder.varint());

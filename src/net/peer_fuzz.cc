@@ -3,13 +3,12 @@
 // The first byte chooses the cuts, and whether a good greeting stands before the rest and checksums are mended.
 #include <cstdint>
 
-#include "base/codec.h"
-#include "base/crc32c.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "env/testing/fake_net.h"
 #include "net/peer_acceptor.h"
 #include "net/peer_link.h"
+#include "net/testing/frames.h"
 
 namespace {
 
@@ -22,23 +21,7 @@ net::Hello hello_of(uint64_t node) {
       .cluster = net::ClusterId(7), .node = NodeId(node), .store = 5, .boot = 1, .name = "n", .peer_address = "a:1"};
 }
 
-std::string greeting(uint8_t type) {
-  std::string out;
-  net::FrameWriter writer(out);
-  writer.message(type, 0, net::encode_hello(hello_of(1)));
-  writer.finish();
-  return out;
-}
-
-// Makes the checksum of every frame right, as its length says.
-void mend(std::string& bytes) {
-  for (size_t at = 0; at + net::kFrameHeaderBytes <= bytes.size();) {
-    const size_t size = get_fixed_at<uint32_t>(&bytes[at]);
-    if (size > bytes.size() - at - net::kFrameHeaderBytes) return;
-    put_fixed_at<uint32_t>(&bytes[at + 4], crc32c(std::string_view(bytes).substr(at + net::kFrameHeaderBytes, size)));
-    at += net::kFrameHeaderBytes + size;
-  }
-}
+std::string greeting(uint8_t type) { return net::testing::framed(type, 0, net::encode_hello(hello_of(1))); }
 
 // What it is told it writes down, with lengths, so that two stories differ when two messages do.
 class Diary final : public net::PeerReceiver {
@@ -72,15 +55,6 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-void give(env::testing::FakeWire& wire, std::string_view bytes, uint64_t seed, size_t piece_max) {
-  Rng rng(seed);
-  while (!bytes.empty()) {
-    const size_t piece = piece_max == 0 ? bytes.size() : std::min<size_t>(bytes.size(), rng.between(1, piece_max));
-    wire.give(bytes.substr(0, piece));
-    bytes.remove_prefix(piece);
-  }
-}
-
 // As a node that is connected to.
 Outcome accept(std::string_view bytes, uint64_t seed, size_t piece_max) {
   env::testing::FakeLoop loop;
@@ -89,7 +63,7 @@ Outcome accept(std::string_view bytes, uint64_t seed, size_t piece_max) {
   const auto acceptor =
       net::PeerAcceptor::listen(network, {&loop}, {"h", 1}, {.frame_bytes_max = kFrameBytesMax}, diary).value();
   const auto wire = network.dial();
-  give(*wire, bytes, seed, piece_max);
+  wire->give_in_pieces(bytes, seed, piece_max);
   const size_t kept_max = diary.greeted ? kFrameBytesMax : net::kHelloBytesMax;
   FLUX_CHECK(piece_max == 0 || wire->kept_bytes_max() <= kept_max + net::kFrameHeaderBytes + piece_max);
   Outcome outcome{.story = diary.story, .sent = wire->sent(), .closed = wire->closed()};
@@ -122,7 +96,7 @@ Outcome link(std::string_view bytes, uint64_t seed, size_t piece_max) {
     loop.set_turn_end([&] { one.flush(); });
     loop.settle();
     const auto wire = network.dialled.front();
-    give(*wire, bytes, seed, piece_max);
+    wire->give_in_pieces(bytes, seed, piece_max);
     outcome.closed = wire->closed();
     if (outcome.closed) FLUX_CHECK(!one.up());
   }
@@ -160,7 +134,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const bool greets = (data[0] & 16) != 0;
   const bool mended = (data[0] & 32) != 0;
   std::string bytes(reinterpret_cast<const char*>(data + 1), size - 1);
-  if (mended) mend(bytes);
+  if (mended) net::testing::mend_checksums(bytes);
   round_trip(bytes);
   const std::string to_acceptor = (greets ? greeting(net::kHelloType) : "") + bytes;
   FLUX_CHECK(accept(to_acceptor, 0, 0) == accept(to_acceptor, data[0], piece_max));

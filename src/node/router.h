@@ -37,10 +37,10 @@ class Router final : public api::KvService {
   // be called at once.
   using Pulled = absl::AnyInvocable<void(Result<kv::ShardChunk>)>;
   void pull(GroupId giver, const kv::ExportRequest& request, Pulled done);
-  // Has the giver let go of a shard (kv::Release).
   // Asks a group's leader whether this node has left the group; the value is that leader's term.
   using MayLeave = std::function<void(Result<Term>)>;
   void ask_to_leave(GroupId group, MayLeave done);
+  // Has the giver let go of a shard (kv::Release).
   void release(GroupId giver, ShardId shard, ConfigNum num, api::AdminDone done);
 
   // Somebody turned these away.

@@ -128,7 +128,7 @@ def test_garbage_on_every_port_harms_nobody():
         data.set("a", "1")
         term = cluster.leader().group()["term"]
         for node in cluster.nodes:
-            for port in (node.resp, node.http, node.peer):
+            for port in (node.resp, node.http, node.peer, node.wire):
                 for bytes_ in junk:
                     with socket.create_connection(("127.0.0.1", port), timeout=5) as s:
                         try:

@@ -67,7 +67,7 @@ def test_each_port_in_use_is_named():
         other.bind(("127.0.0.1", 0))
         other.listen()
         taken = f"127.0.0.1:{other.getsockname()[1]}"
-        for door in ("peer", "resp", "http"):
+        for door in ("peer", "resp", "http", "wire"):
             flags = flags_of(node)
             flags[flags.index(f"--listen-{door}") + 1] = taken
             expect_failure(flags, taken, "another process has this port", code=1)

@@ -1,6 +1,9 @@
 #include "env/testing/fake_net.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/rng.h"
 
 namespace flux::env::testing {
 
@@ -40,6 +43,15 @@ void FakeWire::give(std::string_view bytes) {
   arrived_ += bytes;
   loop_.post([self = shared_from_this()] { self->pump(); });
   loop_.settle();
+}
+
+void FakeWire::give_in_pieces(std::string_view bytes, uint64_t seed, size_t piece_max) {
+  Rng rng(seed);
+  while (!bytes.empty()) {
+    const size_t piece = piece_max == 0 ? bytes.size() : std::min<size_t>(bytes.size(), rng.between(1, piece_max));
+    give(bytes.substr(0, piece));
+    bytes.remove_prefix(piece);
+  }
 }
 
 void FakeWire::hang_up() {

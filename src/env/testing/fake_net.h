@@ -49,6 +49,8 @@ class FakeWire final : public std::enable_shared_from_this<FakeWire> {
  public:
   // Bytes arrive in one piece, in a turn of their own.
   void give(std::string_view bytes);
+  // In pieces of at most so many bytes, which the seed draws; 0: all at once.
+  void give_in_pieces(std::string_view bytes, uint64_t seed, size_t piece_max);
   // The far end closes in good order.
   void hang_up();
   // What has been sent to the far end so far.

@@ -1,7 +1,6 @@
 #include "main/ctl/talk.h"
 
-#include <charconv>
-
+#include "history/command.h"
 #include "main/ctl/client.h"
 
 namespace flux::main::ctl {
@@ -77,42 +76,6 @@ class RespTalker final : public Talker {
   std::unique_ptr<RespClient> connection_;
 };
 
-api::Command command_of(const Operation& operation) {
-  const std::string& key = operation.key;
-  switch (operation.kind) {
-    case Kind::kSetNx:
-      return api::Put{.key = key, .value = operation.argument, .condition = api::Condition::kIfAbsent};
-    case Kind::kGetSet:
-      return api::Put{.key = key, .value = operation.argument, .return_old = true};
-    case Kind::kDelete:
-      return api::Delete{.key = key};
-    case Kind::kAdd: {
-      int64_t delta = 0;
-      std::from_chars(operation.argument.data(), operation.argument.data() + operation.argument.size(), delta);
-      return api::Increment{.key = key, .delta = delta};
-    }
-    case Kind::kAppend:
-      return api::Append{.key = key, .value = operation.argument};
-    default:
-      return api::Put{.key = key, .value = operation.argument};
-  }
-}
-
-std::optional<std::string> result_of(Kind kind, const api::CommandResult& result) {
-  switch (kind) {
-    case Kind::kSetNx:
-    case Kind::kDelete:
-      return result.applied ? "1" : "0";
-    case Kind::kGetSet:
-      return result.had_value ? std::optional(result.value) : std::nullopt;
-    case Kind::kAdd:
-    case Kind::kAppend:
-      return std::to_string(result.integer);
-    default:
-      return std::nullopt;
-  }
-}
-
 Outcome outcome_of(const Status& status) {
   if (status.ok()) return Outcome::kOk;
   return is_indeterminate(status.code()) ? Outcome::kUnknown : Outcome::kFailed;
@@ -130,14 +93,14 @@ class WireTalker final : public Talker {
       if (value.ok()) operation.result = std::move(value).value();
       return;
     }
-    const api::Command command = command_of(operation);
+    const api::Command command = history::command_of(operation.kind, operation.key, operation.argument);
     const api::WriteReply reply = client_->write({.commands = std::span(&command, 1)});
     operation.outcome = outcome_of(reply.status);
     if (!reply.status.ok()) return;
     if (reply.results.at(0).code != ErrorCode::kOk) {
       operation.outcome = Outcome::kFailed;
     } else {
-      operation.result = result_of(operation.kind, reply.results[0]);
+      operation.result = history::result_of(operation.kind, reply.results[0]);
     }
   }
 

@@ -1,7 +1,6 @@
 // HTTP requests as hostile bytes: whatever arrives is answered the same however it is cut, keeps no more memory than
 // the limits say, and does not outstay its time. The first byte chooses the cuts.
 #include "api/key_text.h"
-#include "base/rng.h"
 #include "env/testing/fake_net.h"
 #include "server/http/door.h"
 #include "server/testing/fake_admin.h"
@@ -27,12 +26,7 @@ Outcome run(std::string_view bytes, uint64_t seed, size_t piece_max) {
   admin.view.shards = {{.keyspace = "k", .start = std::string(bytes.substr(0, 100))}};
   const auto door = server::http::Door::open(network, loop, admin, {}).value();
   const auto wire = network.dial();
-  Rng rng(seed);
-  while (!bytes.empty()) {
-    const size_t piece = piece_max == 0 ? bytes.size() : std::min<size_t>(bytes.size(), rng.between(1, piece_max));
-    wire->give(bytes.substr(0, piece));
-    bytes.remove_prefix(piece);
-  }
+  wire->give_in_pieces(bytes, seed, piece_max);
   // What is wrong in half a header may be noticed now or at its end, so there is an end.
   wire->give("\r\n\r\n");
   FLUX_CHECK(piece_max == 0 || wire->kept_bytes_max() <= 16_KiB + piece_max);

@@ -10,13 +10,10 @@
 
 #include "api/read_codec.h"
 #include "api/request_codec.h"
-#include "base/codec.h"
-#include "base/crc32c.h"
 #include "base/log.h"
-#include "base/rng.h"
 #include "env/testing/fake_net.h"
-#include "net/frame.h"
 #include "net/peer_link.h"
+#include "net/testing/frames.h"
 #include "net/wire.h"
 #include "server/wire/door.h"
 
@@ -52,16 +49,6 @@ class OneMap final : public api::ClusterMap {
   NodeId leader_of(GroupId) const override { return NodeId(1); }
 };
 
-// Makes the checksum of every frame right, as its length says.
-void mend(std::string& bytes) {
-  for (size_t at = 0; at + net::kFrameHeaderBytes <= bytes.size();) {
-    const size_t size = get_fixed_at<uint32_t>(&bytes[at]);
-    if (size > bytes.size() - at - net::kFrameHeaderBytes) return;
-    put_fixed_at<uint32_t>(&bytes[at + 4], crc32c(std::string_view(bytes).substr(at + net::kFrameHeaderBytes, size)));
-    at += net::kFrameHeaderBytes + size;
-  }
-}
-
 struct Outcome {
   std::vector<std::string> answers;  // sorted: some are given at once, others in a turn of their own
   bool closed = false;
@@ -80,25 +67,12 @@ Outcome serve(std::string_view bytes, uint64_t seed, size_t piece_max) {
            .self = {.cluster = net::ClusterId(7), .node = NodeId(1), .name = "n1", .peer_address = {}, .starts = {}}})
           .value();
   const auto wire = network.dial();
-  Rng rng(seed);
-  while (!bytes.empty()) {
-    const size_t piece = piece_max == 0 ? bytes.size() : std::min<size_t>(bytes.size(), rng.between(1, piece_max));
-    wire->give(bytes.substr(0, piece));
-    bytes.remove_prefix(piece);
-  }
+  wire->give_in_pieces(bytes, seed, piece_max);
   loop.settle();
   Outcome outcome{.answers = {}, .closed = wire->closed()};
   const std::string sent = wire->take();
-  for (std::string_view rest = sent; !rest.empty();) {
-    std::string_view messages;
-    const size_t size = net::take_frame(rest, net::kWireAnswerFrameBytesMax, messages).value();
-    FLUX_CHECK(size != 0, "half a frame was sent");
-    rest.remove_prefix(size);
-    while (!messages.empty()) {
-      net::FrameMessage message;
-      FLUX_CHECK(net::take_message(messages, message).ok());
-      outcome.answers.push_back(fmt::format("{}:{}:", message.type, message.request_id) + std::string(message.body));
-    }
+  for (const net::FrameMessage& message : net::testing::messages_of(sent)) {
+    outcome.answers.push_back(fmt::format("{}:{}:", message.type, message.request_id) + std::string(message.body));
   }
   std::sort(outcome.answers.begin(), outcome.answers.end());
   return outcome;
@@ -112,12 +86,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   FLUX_CHECK(quiet);
   const size_t piece_max = 1 + data[0] % 16 * (data[0] % 16);
   std::string bytes(reinterpret_cast<const char*>(data + 1), size - 1);
-  if ((data[0] & 32) != 0) mend(bytes);
+  if ((data[0] & 32) != 0) net::testing::mend_checksums(bytes);
   std::string all;
   if ((data[0] & 16) != 0) {
-    net::FrameWriter writer(all);
-    writer.message(net::kHelloType, 0, net::encode_hello({.name = "c", .peer_address = {}, .starts = {}}));
-    writer.finish();
+    all = net::testing::framed(net::kHelloType, 0, net::encode_hello({.name = "c", .peer_address = {}, .starts = {}}));
   }
   all += bytes;
   const Outcome whole = serve(all, 0, 0), pieces = serve(all, data[0], piece_max);

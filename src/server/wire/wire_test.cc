@@ -8,8 +8,8 @@
 #include "api/read_codec.h"
 #include "api/request_codec.h"
 #include "env/testing/fake_net.h"
-#include "net/frame.h"
 #include "net/peer_link.h"
+#include "net/testing/frames.h"
 #include "net/wire.h"
 #include "server/wire/door.h"
 
@@ -85,37 +85,20 @@ class WireTest : public ::testing::Test {
             .value();
     wire = network.dial();
   }
-  static std::string framed(uint8_t type, uint64_t id, std::string_view body) {
-    std::string bytes;
-    net::FrameWriter writer(bytes);
-    writer.message(type, id, body);
-    writer.finish();
-    return bytes;
-  }
   static std::string framed(WireMessage type, uint64_t id, std::string_view body) {
-    return framed(static_cast<uint8_t>(type), id, body);
+    return net::testing::framed(static_cast<uint8_t>(type), id, body);
   }
   void give(std::string_view bytes) {
     wire->give(bytes);
     loop.settle();
   }
   void greet(net::Hello hello = {.name = "c", .peer_address = {}, .starts = {}}) {
-    give(framed(net::kHelloType, 0, net::encode_hello(hello)));
+    give(net::testing::framed(net::kHelloType, 0, net::encode_hello(hello)));
   }
   // What has come back since the last look; the bytes stay in `taken`.
   std::vector<net::FrameMessage> take() {
     taken = wire->take();
-    std::vector<net::FrameMessage> all;
-    std::string_view rest = taken;
-    while (!rest.empty()) {
-      std::string_view messages;
-      const size_t size = net::take_frame(rest, net::kWireAnswerFrameBytesMax, messages).value();
-      EXPECT_NE(size, 0u);
-      if (size == 0) break;
-      rest.remove_prefix(size);
-      while (!messages.empty()) EXPECT_TRUE(net::take_message(messages, all.emplace_back()).ok());
-    }
-    return all;
+    return net::testing::messages_of(taken);
   }
   std::vector<Answered> answers() {
     std::vector<Answered> all;
@@ -243,8 +226,9 @@ TEST_F(WireTest, what_is_wrong_is_said_and_costs_one_request) {
 }
 
 TEST_F(WireTest, what_cannot_be_answered_closes_the_connection) {
-  for (const std::string& bytes : {framed(WireMessage::kWrite, 0, put("k")), framed(uint8_t{99}, 1, ""),
-                                   framed(net::kReplyType, 1, ""), std::string("GET / HTTP/1.1\r\n\r\n")}) {
+  for (const std::string& bytes :
+       {framed(WireMessage::kWrite, 0, put("k")), net::testing::framed(99, 1, ""),
+        net::testing::framed(net::kReplyType, 1, ""), std::string("GET / HTTP/1.1\r\n\r\n")}) {
     wire = network.dial();
     greet();
     ASSERT_FALSE(wire->closed());
