@@ -19,7 +19,8 @@ HERE = pathlib.Path(__file__).resolve().parent
 def flags_of(node):
     """The flags of a node for a start of its own, on ports the system chooses."""
     return ["server", "--name", node.name, "--data-dir", str(node.data), "--engine", node.cluster.engine,
-            "--listen-peer", "127.0.0.1:0", "--listen-resp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"]
+            "--listen-peer", "127.0.0.1:0", "--listen-resp", "127.0.0.1:0", "--listen-http", "127.0.0.1:0",
+            "--listen-wire", "127.0.0.1:0"]
 
 
 def crc32c(data):
