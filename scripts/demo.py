@@ -50,7 +50,7 @@ class Resp:
 class Node:
     def __init__(self, number):
         self.name = f"n{number}"
-        self.resp, self.http, self.peer = 6378 + number, 8378 + number, 7379 + number
+        self.resp, self.http, self.peer, self.wire = 6378 + number, 8378 + number, 7379 + number, 7369 + number
         self.process = None
 
     def start(self):
@@ -61,7 +61,8 @@ class Node:
             self.process = subprocess.Popen(
                 [str(BIN / "fluxkv"), "server", "--name", self.name, "--data-dir", str(DATA / self.name),
                  "--listen-peer", f"127.0.0.1:{self.peer}", "--listen-resp", f"127.0.0.1:{self.resp}",
-                 "--listen-http", f"127.0.0.1:{self.http}", "--initial-cluster", founders],
+                 "--listen-http", f"127.0.0.1:{self.http}", "--listen-wire", f"127.0.0.1:{self.wire}",
+                 "--initial-cluster", founders],
                 stdout=log, stderr=log, start_new_session=True)
 
     def ready(self):
@@ -191,7 +192,8 @@ def main():
         for node in nodes:
             print(f"   {node.name}   redis-cli -p {node.resp}      http://127.0.0.1:{node.http}/status")
         print(f"\n   {BIN.relative_to(ROOT)}/fluxctl status\n   redis-cli -p {nodes[0].resp} set hello world\n"
-              f"   redis-cli -p {nodes[1].resp} get hello\n\nCtrl-C stops it; the data stays.", flush=True)
+              f"   redis-cli -p {nodes[1].resp} get hello\n"
+              f"   {BIN.relative_to(ROOT)}/hello_fluxkv 127.0.0.1:{nodes[0].wire}    (examples/hello.cc)\n\nCtrl-C stops it; the data stays.", flush=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM})
         print("\nStopping.")
     finally:

@@ -54,7 +54,10 @@ void Client::on_first_map(env::Task task) {
 // --- Requests --------------------------------------------------------------------------------------------------------
 
 void Client::write(const api::WriteRequest& request, api::WriteDone done) {
-  Write write{.bytes = {}, .done = std::move(done), .in_session = request.session.client != 0};
+  Write write{.bytes = {},
+              .done = std::move(done),
+              .commands = request.commands.size(),
+              .in_session = request.session.client != 0};
   Status status = check_session(request);
   if (status.ok()) status = api::append_request(write.bytes, request);
   begin(std::move(write), std::move(status));
@@ -144,6 +147,9 @@ void Client::on_answer(uint64_t number, GroupId group, const std::string& node, 
   api::OwnedReadReply seen;
   const bool writes = std::holds_alternative<Write>(open.what);
   if (words.ok()) failure = writes ? api::decode_results(words->body, written) : seen.decode(words->body);
+  if (failure.ok() && writes && written.status.ok() && written.results.size() != std::get<Write>(open.what).commands) {
+    failure = Status(ErrorCode::kCorruption, "as many results as commands are expected");
+  }
   if (answer.ok() && !failure.ok()) {
     failure = Status(ErrorCode::kOutcomeUnknown, "the answer is malformed: " + failure.message());
   } else if (answer.ok()) {

@@ -63,6 +63,7 @@ class Client final : public api::KvService {
   struct Write {
     std::string bytes;
     api::WriteDone done;
+    size_t commands = 0;
     bool in_session = false;
   };
   struct Read {

@@ -150,7 +150,11 @@ TEST_F(ClientLinkTest, time_ends_what_nobody_answers) {
 
 TEST_F(ClientLinkTest, nonsense_for_an_answer_is_no_answer) {
   greet();
-  for (const std::string_view nonsense : {std::string_view(), std::string_view("\1"), std::string_view("\0\0?", 3)}) {
+  std::string no_results;
+  net::begin_wire_answer(no_results, ConfigNum(), kNobody);
+  api::encode_results(no_results, {});
+  for (const std::string_view nonsense :
+       {std::string_view(), std::string_view("\1"), std::string_view("\0\0?", 3), std::string_view(no_results)}) {
     const auto outcome = begin_increment();
     give(net::kReplyType, await(net::WireMessage::kWrite), nonsense);
     ASSERT_TRUE(outcome->has_value());

@@ -68,11 +68,12 @@ Status run_dev(const DevOptions& dev) {
     if (!node.ok()) return node.status().with(node_name(i));
     nodes.push_back(std::move(node).value());
   }
-  fmt::print("A FluxKV cluster of {} is running; its data is in {}.\n\n  node  RESP              HTTP\n", nodes.size(),
-             dev.data_dir);
+  fmt::print(
+      "A FluxKV cluster of {} is running; its data is in {}.\n\n  node  RESP              wire              HTTP\n",
+      nodes.size(), dev.data_dir);
   for (size_t i = 0; i < nodes.size(); ++i) {
-    fmt::print("  {:<5} {:<17} http://{}/status\n", node_name(i), nodes[i]->resp_address().to_string(),
-               nodes[i]->http_address().to_string());
+    fmt::print("  {:<5} {:<17} {:<17} http://{}/status\n", node_name(i), nodes[i]->resp_address().to_string(),
+               nodes[i]->wire_address()->to_string(), nodes[i]->http_address().to_string());
   }
   fmt::print("\nTry: redis-cli -p {} set hello world\nCtrl-C stops it.\n", nodes.front()->resp_address().port);
   std::fflush(stdout);

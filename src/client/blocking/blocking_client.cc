@@ -131,11 +131,7 @@ api::CommandResult BlockingClient::run(const api::Command& command, Status& stat
   api::WriteReply reply = write({.commands = std::span(&command, 1)});
   status = std::move(reply.status);
   if (!status.ok()) return {};
-  if (reply.results.size() != 1) {
-    status = Status(ErrorCode::kOutcomeUnknown, "the answer has another number of results than one");
-    return {};
-  }
-  api::CommandResult result = std::move(reply.results[0]);
+  api::CommandResult result = std::move(reply.results.at(0));
   if (result.code != ErrorCode::kOk) status = Status(result.code, result.value);
   return result;
 }
