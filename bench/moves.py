@@ -1,9 +1,11 @@
-"""What clients notice of shards that move: throughput while a cluster grows by a group, and the pause of a moving shard.
+"""What clients notice of shards that move: throughput while a cluster grows by a group and shrinks again, and the pause
+of a moving shard.
 
 Six nodes, two groups on the first three; --keys keys of 128 bytes. A load driver runs before, again while a third group
-on the other three nodes gets its share of the shards, at a --move-rate that makes this last about as long, and once more
-when all is over: what has gone by then is the price of more nodes on the same cores, not of moves. Then single shards move to and fro under a client of their
-own, which writes keys of that shard one after the other: the slowest of its writes during a move is the move's pause.
+on the other three nodes gets its share of the shards, once it has, and while that group is taken away again, at a
+--move-rate that makes moves last about as long; this --rounds times. What is lost once all has moved is the price of
+more nodes on the same cores, not of moves. Then single shards move to and fro under a client of their own, which writes
+keys of that shard one after the other: the slowest of its writes during a move is the move's pause.
 """
 import argparse
 import json
@@ -33,22 +35,44 @@ def shards(cluster):
     return json.loads(cluster.ctl("-o", "json", "shard", "list"))
 
 
-def grow(cluster, seconds):
-    before = load(cluster, seconds)
-    cluster.ctl("balance", "off")
-    cluster.ctl("group", "add", "--voters", "n4", "n5", "n6")
-    wait_for("the new group", lambda: any(g["id"] == 3 and g["state"] == "serving"
-                                          for g in json.loads(cluster.ctl("-o", "json", "group", "list"))), 30)
-    during = {}
-    driver = threading.Thread(target=lambda: during.update(load(cluster, seconds, "--warmup", "0")))
+def while_it_moves(cluster, seconds, *command):
+    """What the load driver sees while the plan that a command leads to is carried out, and for how long that was."""
+    known = len(plans(cluster))
+    seen = {}
+    driver = threading.Thread(target=lambda: seen.update(load(cluster, seconds)))
     driver.start()
     started = time.monotonic()
-    cluster.ctl("balance", "shards")
-    wait_for("a plan", lambda: plans(cluster), 30)
-    wait_for("the end of the moves", lambda: plans(cluster)[-1]["state"] == "done", 600)
+    cluster.ctl(*command)
+    # Rarely: each look starts a process, on the cores that are measured.
+    while len(now := plans(cluster)) == known or any(p["state"] not in ("done", "cancelled") for p in now):
+        time.sleep(0.5)
     took = time.monotonic() - started
     driver.join()
-    return before, during, load(cluster, seconds), took
+    return seen, took
+
+
+def group_ids(cluster, state):
+    return [g["id"] for g in json.loads(cluster.ctl("-o", "json", "group", "list")) if g["state"] == state]
+
+
+def add_group(cluster):
+    """A group on the other three nodes, without shards until something is moved."""
+    cluster.ctl("balance", "off")
+    known = group_ids(cluster, "serving")
+    cluster.ctl("group", "add", "--voters", "n4", "n5", "n6")
+    (new,) = wait_for("the new group", lambda: set(group_ids(cluster, "serving")) - set(known), 30)
+    return new
+
+
+def round_of(cluster, seconds):
+    """The phases of one round, by name, and for how long shards moved in two of them."""
+    before = load(cluster, seconds)
+    new = add_group(cluster)
+    growing, grew = while_it_moves(cluster, seconds, "balance", "shards")
+    grown = load(cluster, seconds)
+    shrinking, shrank = while_it_moves(cluster, seconds, "group", "remove", str(new), "--yes")
+    wait_for("the end of the group", lambda: new not in group_ids(cluster, "serving"), 60)
+    return {"before": before, "growing": growing, "grown": grown, "shrinking": shrinking}, (grew, shrank)
 
 
 def pause_of_a_move(cluster, shard, to):
@@ -72,17 +96,20 @@ def pause_of_a_move(cluster, shard, to):
 
     thread = threading.Thread(target=probe)
     thread.start()
-    cluster.ctl("shard", "move", str(shard["id"]), str(to), "--wait")
-    stop.set()
-    thread.join()
+    try:
+        cluster.ctl("shard", "move", str(shard["id"]), str(to), "--wait")
+    finally:
+        stop.set()
+        thread.join()
     assert not errors, errors[:3]
     return slowest[0] * 1000
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keys", type=int, default=200_000)
+    parser.add_argument("--keys", type=int, default=300_000)
     parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--moves", type=int, default=40)
     parser.add_argument("--move-rate", default="2MiB")
     arguments = parser.parse_args()
@@ -91,15 +118,21 @@ def main():
             cluster.join(name)
         cluster.wait_ready()
         load(cluster, 1, "--load", "--key-space", str(arguments.keys), "--pipeline", "32")
-        before, during, after, took = grow(cluster, arguments.seconds)
-        for name, seen in (("before", before), ("growing", during), ("grown", after)):
-            print(f"{name:8} {seen['ops_per_second']:10.0f} requests/s   p99 {seen['writes']['p99_us'] / 1000:7.2f} ms   "
-                  f"{seen['ops_per_second'] / before['ops_per_second']:.2f} of before; {seen.get('errors', 0)} errors")
-        print(f"moves took {took:.1f} s of the {arguments.seconds:.0f} s of growing")
+        rounds = [round_of(cluster, arguments.seconds) for _ in range(arguments.rounds)]
+        for name in rounds[0][0]:
+            phases = [phases for phases, _ in rounds]
+            rate = statistics.median(p[name]["ops_per_second"] for p in phases)
+            ratio = statistics.median(p[name]["ops_per_second"] / p["before"]["ops_per_second"] for p in phases)
+            p99 = statistics.median(p[name]["writes"]["p99_us"] for p in phases) / 1000
+            print(f"{name:9} {rate:8.0f} requests/s   p99 {p99:6.2f} ms   {ratio:.2f} of before   "
+                  f"{sum(p[name].get('errors', 0) for p in phases)} errors")
+        for name, i in (("growing", 0), ("shrinking", 1)):
+            print(f"{name}: shards moved for {' '.join(f'{took[i]:.1f}' for _, took in rounds)} of {arguments.seconds:.0f} s")
         pauses = []
+        groups = [1, 2, add_group(cluster)]
         for i in range(arguments.moves):
             shard = shards(cluster)[i % 8]
-            pauses.append(pause_of_a_move(cluster, shard, shard["group"] % 3 + 1))
+            pauses.append(pause_of_a_move(cluster, shard, groups[(groups.index(shard["group"]) + 1) % 3]))
         pauses.sort()
         print(f"pause of a moving shard, {len(pauses)} moves: median {statistics.median(pauses):.1f} ms, "
               f"p99 {pauses[min(len(pauses) - 1, len(pauses) * 99 // 100)]:.1f} ms, slowest {pauses[-1]:.1f} ms")

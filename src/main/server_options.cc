@@ -109,7 +109,7 @@ std::vector<Setting> server_settings() {
       {"snapshot-log-bytes", "SIZE", "Log written since the last snapshot before the next is taken", "256MiB"},
       {"wal-segment-bytes", "SIZE", "Size of a log file", "64MiB"},
       {"rocksdb-cache", "SIZE", "RocksDB block cache", "256MiB"},
-      {"move-rate", "SIZE", "Bytes a second that a node takes in of shards which move to it; 0 is no limit", "64MiB"},
+      {"move-rate", "SIZE", "Bytes a second that a node takes in of shards which move to it; 0 is no limit", "16MiB"},
       {"split-size", "SIZE", "'fluxctl balance load': how large a shard becomes before it is split in two", "10GiB"},
       {"split-rate", "N", "'fluxctl balance load': operations a second from which on a shard is split in two", "50000"},
       {"lost-after", "TIME", "Silence after which the replicas of a node go to others, with balance on; 0s: never",

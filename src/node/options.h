@@ -76,7 +76,7 @@ struct NodeOptions {
   // A snapshot travels in pieces of this size.
   uint64_t snapshot_chunk_bytes = 256_KiB;
   // So does a shard that moves; a piece is one entry of the receiver's log.
-  uint64_t shard_chunk_bytes = 256_KiB;
+  uint64_t shard_chunk_bytes = 64_KiB;
   // What a node takes in of shards that are still served elsewhere, so that clients do not feel it; 0: no limit. What
   // is handed over is not held up.
   uint64_t move_bytes_per_second = 0;
