@@ -392,6 +392,77 @@ TEST(ScenarioShards, a_node_is_drained_and_removed) {
   clients.check();
 }
 
+// The newest plan of those that operators are shown.
+const ctrl::Plan& newest_plan(const node::ChartPtr& chart) { return chart->plans.rbegin()->second; }
+
+// How much of a group a newcomer has is told while it is copied, by whoever leads.
+TEST(ScenarioShards, a_drain_shows_how_much_it_has_copied) {
+  const auto adjust = [](size_t node, node::NodeOptions& options) {
+    with(1, 3, 2)(node, options);
+    options.snapshot_chunk_bytes = 500;
+  };
+  Nodes nodes(144, 4, adjust);
+  balance(nodes, "off");
+  Clients clients(nodes);
+  clients.run(Millis(3'000));
+  clients.rest();
+  // No chunk from the fifth on arrives.
+  bool held = true;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (!held || !is(passing, PeerMessage::kSnapshotChunk)) return Fate::kPass;
+    return node::decode_snapshot_chunk(passing.body)->offset >= 4U * 500 ? Fate::kReset : Fate::kPass;
+  });
+  const NodeId leaves = *nodes.chart(0)->config->group(kOne)->voters.begin();
+  const api::ClusterReply drained = nodes.change(0, api::DrainNode{.node = leaves});
+  ASSERT_TRUE(drained.status.ok()) << drained.status.to_string();
+  nodes.until([&] { return newest_plan(nodes.chart(0)).steps[0].bytes_done == 4U * 500; });
+  const node::ChartPtr chart = nodes.chart(0);
+  const ctrl::Step& step = newest_plan(chart).steps[0];
+  EXPECT_EQ(step.phase, ctrl::StepPhase::kCopying);
+  const uint64_t total = step.bytes_total;
+  EXPECT_GT(total, 4U * 500);
+  held = false;
+  nodes.until([&] { return nodes.plan_state(0, drained.plan) == ctrl::PlanState::kDone; });
+  const node::ChartPtr after = nodes.chart(0);
+  EXPECT_GE(newest_plan(after).steps[0].bytes_total, total);
+  EXPECT_EQ(newest_plan(after).steps[0].bytes_done, newest_plan(after).steps[0].bytes_total);
+}
+
+// Who was to take the replica of a drained node dies in the middle of it, for good: somebody else takes it.
+TEST(ScenarioShards, a_drain_goes_on_when_its_receiver_is_lost) {
+  const auto adjust = [](size_t node, node::NodeOptions& options) {
+    with(1, 3, 2)(node, options);
+    options.lost_after = Millis(3'000);
+  };
+  Nodes nodes(145, 5, adjust);
+  balance(nodes, "off");
+  Clients clients(nodes);
+  clients.run(Millis(1'000));
+  bool dies = true;
+  nodes.network().set_tap(
+      [&](Passing& passing) { return dies && is(passing, PeerMessage::kSnapshotChunk) ? Fate::kDrop : Fate::kPass; });
+  const size_t leader = nodes.leader(kOne);
+  const api::ClusterReply drained = nodes.change(leader, api::DrainNode{.node = nodes.id(leader)});
+  ASSERT_TRUE(drained.status.ok()) << drained.status.to_string();
+  clients.until([&] { return newest_plan(nodes.chart(leader)).steps[0].phase == ctrl::StepPhase::kCopying; });
+  const NodeId lost = std::get<ctrl::ChangeReplica>(newest_plan(nodes.chart(leader)).steps[0].task).add;
+  size_t victim = 0;
+  while (nodes.id(victim) != lost) ++victim;
+  nodes.crash(victim);
+  dies = false;
+  clients.until([&] { return nodes.plan_state(leader, drained.plan) == ctrl::PlanState::kDone; });
+  const node::ChartPtr chart = nodes.chart(leader);
+  const ctrl::Group& group = *chart->config->group(kOne);
+  EXPECT_FALSE(group.has(nodes.id(leader)));
+  EXPECT_FALSE(group.has(lost));
+  EXPECT_EQ(group.voters.size(), 3U);
+  EXPECT_EQ(newest_plan(chart).steps.size(), 2U);
+  EXPECT_EQ(newest_plan(chart).steps[0].phase, ctrl::StepPhase::kUndone);
+  ASSERT_TRUE(nodes.start(victim).ok());
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.check();
+}
+
 // --- Replicas that even out by themselves ----------------------------------------------------------------------------
 
 std::map<NodeId, size_t> replicas_of_nodes(Nodes& nodes) {

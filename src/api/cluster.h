@@ -71,11 +71,12 @@ struct KeyspaceView {
 struct StepView {
   std::string what;  // "shard 3: group 1 -> 2", "group 1: +node 4 -node 2"
   ShardId shard;     // that moves; 0: members change
+  GroupId group;     // a replica of which is copied; 0: of none
   std::string phase;
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t keys_done = 0;
-  std::string reason;  // why it failed, or what it waits for
+  std::string reason;  // why it failed or was undone, or what it waits for
 };
 
 struct PlanView {

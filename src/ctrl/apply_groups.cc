@@ -46,13 +46,13 @@ bool has_happened(const Group& group, const ChangeReplica& change) {
 
 // Ends the steps that `ended` says have ended, and the plans that were waiting for them.
 template <typename Ended>
-void advance_steps(Turn& turn, StepPhase phase, Ended ended) {
+void end_steps(Turn& turn, StepPhase phase, Ended ended) {
   for (auto& [id, plan] : turn.state().plans) {
     if (!plan.active()) continue;
     bool any = false;
-    for (Step& step : plan.steps) {
-      if (!State::is_open(plan, step) || !ended(step)) continue;
-      step.phase = phase;
+    for (size_t at = 0; at < plan.steps.size(); ++at) {
+      if (!State::is_open(plan, plan.steps[at]) || !ended(plan.steps[at])) continue;
+      phase == StepPhase::kUndone ? turn.undo(plan, at) : plan.steps[at].finish();
       any = true;
     }
     if (any) turn.advance(plan);
@@ -148,7 +148,7 @@ Status on(Turn& turn, const Settled& command) {
   if (command.num <= progress.settled) return {};
   progress.settled = command.num;
   if (group->state == GroupState::kCreating) turn.draft().groups[command.group].state = GroupState::kServing;
-  advance_steps(turn, StepPhase::kDone, [&](const Step& step) {
+  end_steps(turn, StepPhase::kDone, [&](const Step& step) {
     const auto* move = std::get_if<MoveShard>(&step.task);
     return move && step.phase == StepPhase::kSettling && is_settled(turn.state(), *move, step.handed_over);
   });
@@ -176,11 +176,11 @@ Status on(Turn& turn, const ReportGroup& command) {
   if (!changed.voters.contains(changed.leader)) {
     changed.leader = choose_leader(turn.config(), changed.id, changed.voters);
   }
-  advance_steps(turn, StepPhase::kDone, [&](const Step& step) {
+  end_steps(turn, StepPhase::kDone, [&](const Step& step) {
     const auto* change = std::get_if<ChangeReplica>(&step.task);
     return change && change->group == command.group && has_happened(changed, *change);
   });
-  advance_steps(turn, StepPhase::kUndone, [&](const Step& step) {
+  end_steps(turn, StepPhase::kUndone, [&](const Step& step) {
     const auto* change = std::get_if<ChangeReplica>(&step.task);
     return change && change->group == command.group && step.phase == StepPhase::kUndoing &&
            (change->add == kNobody || !changed.has(change->add));

@@ -108,6 +108,7 @@ Status on(Turn& turn, const AnnounceNode& command) {
   changed.announced = true;
   changed.record = command.record;
   changed.cores = command.cores;
+  turn.leave_lost_receivers();
   return {};
 }
 
@@ -145,15 +146,7 @@ Status on(Turn& turn, const ReportSilent& command) {
   }
   turn.state().silent = command.nodes;
   turn.state().lost = command.lost;
-  // Whoever rebalances does not wait for a receiver that is lost.
-  for (auto& [id, plan] : turn.state().plans) {
-    if (!plan.active() || plan.kind != PlanKind::kRebalance) continue;
-    for (Step& step : plan.steps) {
-      const auto* change = std::get_if<ChangeReplica>(&step.task);
-      if (change && command.lost.contains(change->add) && State::is_open(plan, step)) step.phase = step.given_up();
-    }
-    turn.advance(plan);
-  }
+  turn.leave_lost_receivers();
   return {};
 }
 

@@ -72,7 +72,63 @@ void cancel(Turn& turn, Plan& plan) {
   turn.advance(plan);
 }
 
+// Whether nobody named its receivers, and it is not being given up.
+bool may_choose_anew(const Plan& plan) {
+  const bool goes_on = plan.state == PlanState::kRunning || plan.state == PlanState::kPaused;
+  return goes_on && (plan.kind == PlanKind::kDrainNode || plan.kind == PlanKind::kReplicate);
+}
+
 }  // namespace
+
+const Config& Turn::planned() {
+  if (planned_) return *planned_;
+  planned_ = config();
+  for (const auto& [id, plan] : state_.plans) {
+    for (const Step& step : plan.steps) {
+      const auto* change = std::get_if<ChangeReplica>(&step.task);
+      if (!change || change->add == kNobody || !State::is_open(plan, step)) continue;
+      Group& group = planned_->groups[change->group];
+      if (!group.voters.contains(change->add)) group.learners.insert(change->add);
+    }
+  }
+  return *planned_;
+}
+
+NodeId Turn::other_receiver(GroupId group) {
+  const Group& there = planned().groups.at(group);
+  std::set<NodeId> members = there.voters;
+  members.insert(there.learners.begin(), there.learners.end());
+  const std::vector<NodeId> chosen = choose_nodes(planned(), 1, members, state_.silent);
+  return chosen.empty() ? kNobody : chosen.front();
+}
+
+void Turn::undo(Plan& plan, size_t step) {
+  Step& undone = plan.steps[step];
+  undone.phase = StepPhase::kUndone;
+  const auto* change = std::get_if<ChangeReplica>(&undone.task);
+  if (!change || change->add == kNobody || !may_choose_anew(plan)) return;
+  ChangeReplica again = *change;
+  if (const NodeId other = other_receiver(again.group); other != kNobody) again.add = other;
+  planned_->groups[again.group].learners.insert(again.add);
+  undone.reason = fmt::format("node {} was lost; see step {}", change->add, plan.steps.size() + 1);
+  plan.steps.push_back({.task = again});
+}
+
+void Turn::leave_lost_receivers() {
+  for (auto& [id, plan] : state_.plans) {
+    const bool gives_up = plan.active() && plan.kind == PlanKind::kRebalance;
+    if (!gives_up && !may_choose_anew(plan)) continue;
+    for (size_t at = 0, known = plan.steps.size(); at < known; ++at) {
+      Step& step = plan.steps[at];
+      const auto* change = std::get_if<ChangeReplica>(&step.task);
+      if (!change || !state_.lost.contains(change->add) || !State::is_open(plan, step)) continue;
+      if (!gives_up && other_receiver(change->group) == kNobody) continue;
+      step.phase = step.given_up();
+      if (step.phase == StepPhase::kUndone) undo(plan, at);
+    }
+    advance(plan);
+  }
+}
 
 Status on(Turn& turn, const Move& command) {
   State& state = turn.state();
@@ -159,12 +215,18 @@ Status on(Turn& turn, const ReportProgress& command) {
     return refuse(ErrorCode::kPrecondition, "step {} of plan {} is {}, it cannot become {}", command.step, command.plan,
                   to_string(step->phase), to_string(command.phase));
   }
+  Plan& plan = turn.state().plans[command.plan];
+  if (command.phase == StepPhase::kUndone) {
+    turn.undo(plan, command.step);
+    turn.advance(plan);
+    return {};
+  }
   step->phase = command.phase;
   step->bytes_done = command.bytes_done;
   step->bytes_total = command.bytes_total;
   step->keys_done = command.keys_done;
   step->reason = command.reason;
-  turn.advance(turn.state().plans[command.plan]);
+  turn.advance(plan);
   return {};
 }
 

@@ -2,6 +2,7 @@
 // so that whoever leads next goes on with it. Value types; not thread-safe.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <set>
 #include <string>
@@ -58,8 +59,8 @@ struct Step {
   // As reported: what an estimate of the time left is made from. The total is 0 as long as it is not known.
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
-  uint64_t keys_done = 0;
-  std::string reason;  // why it failed
+  uint64_t keys_done = 0;  // of a move
+  std::string reason;      // why it failed
 
   bool final() const { return phase == StepPhase::kDone || phase == StepPhase::kUndone || phase == StepPhase::kFailed; }
   // Whether it takes part in the limits on what runs at once.
@@ -67,6 +68,11 @@ struct Step {
   bool touches(GroupId group) const;
   bool touches(NodeId node) const;
   bool moves(ShardId shard) const;
+  // It is done: what was to be copied has been, whatever was reported last.
+  void finish() {
+    phase = StepPhase::kDone;
+    bytes_done = std::max(bytes_done, bytes_total);
+  }
   // What a step becomes that is given up. What a group has staged of a shard goes by itself once no step speaks of it;
   // a new learner has to be taken out again.
   StepPhase given_up() const;

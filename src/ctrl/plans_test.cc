@@ -254,6 +254,112 @@ TEST(Plans, who_is_silent_is_chosen_for_nothing_new) {
   controller.ok(SetReplication{"default", 5});
 }
 
+// The nodes that open steps of a plan are to bring replicas to.
+std::multiset<NodeId> receivers(Controller& controller, PlanId id) {
+  std::multiset<NodeId> out;
+  const Plan& plan = *controller.state().plan(id);
+  for (const Step& step : plan.steps) {
+    if (State::is_open(plan, step)) out.insert(std::get<ChangeReplica>(step.task).add);
+  }
+  return out;
+}
+
+TEST(Plans, a_drain_does_not_wait_for_a_receiver_that_is_lost) {
+  Controller controller(4);  // a replica that leaves the first can only go to the fourth
+  controller.ok(SetBalance{BalanceMode::kOff});
+  for (const uint64_t id : {1U, 2U, 3U}) {
+    controller.ok(Join{{{.id = GroupId(id), .voters = {NodeId(1), NodeId(2), NodeId(3)}}}});
+  }
+  controller.run();
+  const PlanId plan = controller.ok(DrainNode{NodeId(1)}).plan;
+  const auto changes = wanted<ChangeMembers>(controller);
+  ASSERT_GE(changes.size(), 2U);
+  const ChangeReplica first = changes[0].change;
+  const NodeId lost = first.add;
+  ASSERT_EQ(changes[1].change.add, lost);
+  // The first has begun, the second has not. Nobody else could take them: they wait, and say so.
+  const std::set<NodeId> voters = controller.config().group(first.group)->voters;
+  controller.ok(ReportGroup{.group = first.group, .entry = Index(5), .voters = voters, .learners = {lost}});
+  controller.ok(ReportProgress{.plan = plan, .step = changes[0].step, .phase = StepPhase::kCopying});
+  controller.ok(ReportSilent{.nodes = {lost}, .lost = {lost}});
+  const auto& steps = controller.state().plan(plan)->steps;
+  EXPECT_EQ(steps[changes[0].step].phase, StepPhase::kCopying);
+  EXPECT_EQ(receivers(controller, plan).count(lost), changes.size());
+  EXPECT_NE(awaits(controller.state(), steps[changes[1].step]).message().find("is not heard"), std::string::npos);
+  // A new node comes.
+  controller.ok(node(7));
+  EXPECT_EQ(receivers(controller, plan).count(NodeId(7)), 0U) << "it does not run yet";
+  controller.ok(announce(7));
+  EXPECT_EQ(steps[changes[0].step].phase, StepPhase::kUndoing);
+  EXPECT_EQ(steps[changes[1].step].phase, StepPhase::kUndone);
+  EXPECT_NE(steps[changes[1].step].reason.find("was lost; see step"), std::string::npos);
+  EXPECT_EQ(receivers(controller, plan).count(NodeId(7)), changes.size() - 1);
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kDone);
+  EXPECT_EQ(steps[changes[0].step].phase, StepPhase::kUndone);
+  for (const auto& [id, group] : controller.config().groups) {
+    EXPECT_FALSE(group.has(NodeId(1)));
+    EXPECT_EQ(group.voters.size(), 3U);
+    EXPECT_TRUE(group.learners.empty());
+  }
+}
+
+// The lost node had taken its place before anybody heard that it is lost: nothing is chosen anew.
+TEST(Plans, a_change_that_has_happened_is_not_made_again) {
+  Controller controller(5);
+  controller.ok(Join{{{.id = GroupId(1), .voters = {NodeId(1), NodeId(2), NodeId(3)}}}});
+  controller.run();
+  const PlanId plan = controller.ok(DrainNode{NodeId(1)}).plan;
+  const auto& steps = controller.state().plan(plan)->steps;
+  ASSERT_EQ(steps.size(), 1U);
+  const ChangeReplica change = std::get<ChangeReplica>(steps[0].task);
+  controller.ok(ReportProgress{.plan = plan, .step = 0, .phase = StepPhase::kCopying});
+  controller.ok(ReportSilent{.nodes = {change.add}, .lost = {change.add}});
+  EXPECT_EQ(steps[0].phase, StepPhase::kUndoing);
+  std::set<NodeId> voters = controller.config().group(change.group)->voters;
+  voters.erase(change.remove);
+  voters.insert(change.add);
+  controller.ok(ReportGroup{.group = change.group, .entry = Index(9), .voters = voters, .learners = {}});
+  EXPECT_EQ(steps[0].phase, StepPhase::kDone);
+  EXPECT_EQ(steps.size(), 1U);
+}
+
+TEST(Plans, what_is_given_up_or_named_chooses_no_other_receiver) {
+  Controller controller = three_groups(5);
+  const PlanId cancelled = controller.ok(DrainNode{NodeId(1)}).plan;
+  const NodeId lost = wanted<ChangeMembers>(controller).at(0).change.add;
+  controller.ok(ReportProgress{
+      .plan = cancelled, .step = wanted<ChangeMembers>(controller).at(0).step, .phase = StepPhase::kCopying});
+  const size_t steps = controller.state().plan(cancelled)->steps.size();
+  controller.ok(ControlPlan{cancelled, PlanVerb::kCancel});
+  controller.ok(ReportSilent{.nodes = {lost}, .lost = {lost}});
+  controller.ok(SetBalance{BalanceMode::kOff});
+  controller.run();
+  EXPECT_EQ(controller.state().plan(cancelled)->state, PlanState::kCancelled);
+  EXPECT_EQ(controller.state().plan(cancelled)->steps.size(), steps);
+
+  controller.ok(ReportSilent{});
+  controller.ok(node(7));
+  controller.ok(announce(7));
+  const PlanId named = controller.ok(ReplaceNode{.node = NodeId(1), .by = NodeId(7)}).plan;
+  const std::multiset<NodeId> before = receivers(controller, named);
+  controller.ok(ReportSilent{.nodes = {NodeId(7)}, .lost = {NodeId(7)}});
+  EXPECT_EQ(receivers(controller, named), before);
+  EXPECT_EQ(controller.state().plan(named)->count(StepPhase::kUndone), 0U);
+}
+
+TEST(Plans, more_replicas_do_not_wait_for_a_receiver_that_is_lost) {
+  Controller controller = three_groups(5);
+  const PlanId plan = controller.ok(SetReplication{"default", 4}).plan;
+  const NodeId lost = *receivers(controller, plan).begin();
+  controller.ok(ReportSilent{.nodes = {lost}, .lost = {lost}});
+  EXPECT_EQ(receivers(controller, plan).count(lost), 0U);
+  controller.ok(SetBalance{BalanceMode::kOff});
+  controller.run();
+  EXPECT_EQ(controller.state().plan(plan)->state, PlanState::kDone);
+  for (const auto& [id, group] : controller.config().groups) EXPECT_EQ(group.voters.size(), 4U);
+}
+
 TEST(Plans, a_node_that_goes_is_no_longer_silent) {
   Controller controller = three_groups();
   controller.ok(node(7));

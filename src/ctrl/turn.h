@@ -12,6 +12,7 @@
 
 #include "ctrl/apply.h"
 #include "ctrl/balance.h"
+#include "ctrl/placement.h"
 
 namespace flux::ctrl {
 
@@ -58,6 +59,14 @@ class Turn {
   // To be called after a step has changed: ends the plan if nothing is left to do, with what its end brings about.
   void advance(Plan& plan);
 
+  // Who could take a replica of the group in the stead of a receiver that is lost; nobody if there is no such node.
+  NodeId other_receiver(GroupId group);
+  // The step ends undone. Of a plan that goes on regardless, another step follows with another receiver.
+  void undo(Plan& plan, size_t step);
+  // Nobody waits for a receiver that is lost: a rebalance gives the step up, others choose anew if there is a choice.
+  // A replacement does not, for its receiver was named.
+  void leave_lost_receivers();
+
   // Nothing counts on the node any more, and it is forgotten but for its id.
   void remove(NodeId node);
 
@@ -77,8 +86,11 @@ class Turn {
   void release_members(GroupId gone);
   void forget_oldest_plans();
 
+  const Config& planned();
+
   State& state_;
   std::optional<Config> draft_;
+  std::optional<Config> planned_;  // as it will be once what is planned has happened: who has which replicas
   struct Place {
     PlanId plan;
     size_t step = 0;

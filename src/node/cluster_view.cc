@@ -83,8 +83,10 @@ api::PlanView describe_plan(const ctrl::Plan& plan) {
                      .steps = {}};
   for (const ctrl::Step& step : plan.steps) {
     const auto* move = std::get_if<ctrl::MoveShard>(&step.task);
+    const auto* change = std::get_if<ctrl::ChangeReplica>(&step.task);
     view.steps.push_back({.what = describe_task(step.task),
                           .shard = move != nullptr ? move->shard : ShardId(),
+                          .group = change != nullptr && change->add != kNobody ? change->group : GroupId(),
                           .phase = std::string(ctrl::to_string(step.phase)),
                           .bytes_done = step.bytes_done,
                           .bytes_total = step.bytes_total,

@@ -15,6 +15,8 @@ namespace {
 constexpr Micros kRest = Millis(200);
 // How often leadership may be handed to who should have it: moving it costs a short pause of writes.
 constexpr Micros kTransferPause = Millis(5'000);
+// How often the controller is told how much of the group a newcomer has.
+constexpr Micros kReportEvery = Millis(500);
 
 std::string_view name_of(raft::ConfigStepKind kind) {
   switch (kind) {
@@ -48,6 +50,7 @@ bool Steward::leads() const {
 void Steward::look() {
   if (!leads()) {
     transfer_not_before_ = worker_.loop().now() + kTransferPause;
+    sent_.clear();
     return mover_->rest();
   }
   const ctrl::Group* known = worker_.chart()->config->group(group_.id());
@@ -74,9 +77,9 @@ void Steward::propose(const kv::ShardCommand& command, Proposed done) {
   });
 }
 
-void Steward::tell(ctrl::CommandBody body) {
+bool Steward::tell(ctrl::CommandBody body) {
   const size_t kind = body.index();
-  if (worker_.loop().now() < rest_until_ || !telling_.insert(kind).second) return;
+  if (worker_.loop().now() < rest_until_ || !telling_.insert(kind).second) return false;
   const ctrl::Command command{.expected = {}, .body = std::move(body)};
   worker_.shared().submit(worker_.loop(), command,
                           [this, alive = alive_, kind, name = ctrl::name_of(command)](const ctrl::Outcome& outcome) {
@@ -86,6 +89,7 @@ void Steward::tell(ctrl::CommandBody body) {
                             log::debug("group {}: {}: {}", group_.id(), name, outcome.status.to_string());
                             rest_until_ = worker_.loop().now() + kRest;
                           });
+  return true;
 }
 
 // --- Configurations --------------------------------------------------------------------------------------------------
@@ -207,9 +211,12 @@ void Steward::change_replica(const ctrl::ChangeMembers& wanted) {
   const NodeId remove = wanted.change.remove;
   const bool joins = add != kNobody && !membership.is_voter(add);
   const bool swaps = joins && remove != kNobody && membership.is_voter(remove);
+  if (joins && membership.contains(add)) report_copied(wanted);
   if (joins && membership.promote_when_ready.contains(add)) return;  // it catches up
   if (joins && !(swaps && membership.contains(add))) {
-    began(wanted.plan, wanted.step);
+    sent_.erase(add);
+    reported_ = 0;
+    tell(progress_of(wanted));
     return change({{.kind = swaps ? Kind::kAddLearner : Kind::kAddVoter, .node = add}});
   }
   if (remove == kNobody || !membership.contains(remove)) return;  // report_members() tells
@@ -222,9 +229,42 @@ void Steward::change_replica(const ctrl::ChangeMembers& wanted) {
     });
   }
   if (membership.is_voter(remove) && !can_do_without(group_, remove, now, swaps ? add : kNobody)) return;
-  began(wanted.plan, wanted.step);
+  tell(progress_of(wanted));
   if (swaps) return change({{.kind = Kind::kPromote, .node = add}, {.kind = Kind::kRemove, .node = remove}});
   change({{.kind = Kind::kRemove, .node = remove}});
+}
+
+void Steward::snapshot_sent(NodeId to, uint64_t bytes, uint64_t bytes_total) {
+  Sent& sent = sent_[to];
+  sent.bytes = bytes;
+  sent.bytes_total = bytes_total;
+}
+
+// What is known of the step, with what this leader has sent. What follows a snapshot comes from the log, and is little
+// beside it.
+ctrl::ReportProgress Steward::progress_of(const ctrl::ChangeMembers& wanted) const {
+  ctrl::ReportProgress report{.plan = wanted.plan, .step = wanted.step, .phase = ctrl::StepPhase::kCopying};
+  const auto plan = worker_.chart()->plans.find(wanted.plan);
+  if (plan != worker_.chart()->plans.end() && wanted.step < plan->second.steps.size()) {
+    const ctrl::Step& known = plan->second.steps[wanted.step];
+    report.bytes_done = known.bytes_done;
+    report.bytes_total = known.bytes_total;
+  }
+  if (const auto sent = sent_.find(wanted.change.add); sent != sent_.end()) {
+    report.bytes_done = sent->second.bytes;
+    report.bytes_total = sent->second.bytes_total;
+  }
+  return report;
+}
+
+void Steward::report_copied(const ctrl::ChangeMembers& wanted) {
+  const auto sent = sent_.find(wanted.change.add);
+  if (sent == sent_.end() || sent->second.bytes == reported_) return;
+  const MonoTime now = worker_.loop().now();
+  if (sent->second.bytes < sent->second.bytes_total && now < report_not_before_) return;
+  if (!tell(progress_of(wanted))) return;
+  report_not_before_ = now + kReportEvery;
+  reported_ = sent->second.bytes;
 }
 
 void Steward::undo_members(const ctrl::UndoMembers& action) {
@@ -237,10 +277,6 @@ void Steward::undo_members(const ctrl::UndoMembers& action) {
     return change({{.kind = raft::ConfigStepKind::kRemove, .node = added}});
   }
   tell(ctrl::ReportProgress{.plan = action.plan, .step = action.step, .phase = ctrl::StepPhase::kUndone});
-}
-
-void Steward::began(ctrl::PlanId plan, uint32_t step) {
-  tell(ctrl::ReportProgress{.plan = plan, .step = step, .phase = ctrl::StepPhase::kCopying});
 }
 
 void Steward::change(std::vector<raft::ConfigStep> steps) {

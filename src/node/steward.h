@@ -6,6 +6,7 @@
 // twice does no harm. Owned by the group's worker.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -30,6 +31,9 @@ class Steward {
   // Sees to what is to be done now. At every change of chart or group, and from time to time.
   void look();
 
+  // So much of a snapshot of the group has reached a peer.
+  void snapshot_sent(NodeId to, uint64_t bytes, uint64_t bytes_total);
+
   // --- For the mover
   Worker& worker() { return worker_; }
   Group& group() { return group_; }
@@ -38,8 +42,8 @@ class Steward {
   // Proposes a change of shards. `done` is given whether it was applied.
   using Proposed = absl::AnyInvocable<void(const Status&, bool applied)>;
   void propose(const kv::ShardCommand& command, Proposed done);
-  // Tells the controller, unless it is being told the like already.
-  void tell(ctrl::CommandBody body);
+  // Tells the controller, unless it is being told the like already. Whether it is told.
+  bool tell(ctrl::CommandBody body);
 
  private:
   void report_members(const ctrl::Group& known);
@@ -47,8 +51,9 @@ class Steward {
   kv::ApplyConfig next_configuration(ConfigNum num) const;
   void change_members();
   void undo_members(const ctrl::UndoMembers& action);
-  void began(ctrl::PlanId plan, uint32_t step);
+  ctrl::ReportProgress progress_of(const ctrl::ChangeMembers& wanted) const;
   void change_replica(const ctrl::ChangeMembers& wanted);
+  void report_copied(const ctrl::ChangeMembers& wanted);
   void change(std::vector<raft::ConfigStep> steps);
   void lead_where_wanted(const ctrl::Group& known);
   void report_load();
@@ -60,6 +65,13 @@ class Steward {
   bool applying_ = false;
   bool changing_ = false;
   bool transferring_ = false;
+  struct Sent {
+    uint64_t bytes = 0;
+    uint64_t bytes_total = 0;
+  };
+  std::map<NodeId, Sent> sent_;  // snapshots, by who gets them: what newcomers have of the group
+  uint64_t reported_ = 0;        // bytes of the snapshot whose receiver is to be a member
+  MonoTime report_not_before_;
   MonoTime rest_until_;  // after a refusal by the controller
   MonoTime transfer_not_before_;
   MonoTime measure_not_before_;

@@ -94,6 +94,8 @@ class Worker final : public GroupHost {
   // All bytes of a peer's snapshot are here: verifies it, offers it to the group, says how it went.
   using SnapshotVerdict = absl::AnyInvocable<void(const Status&)>;
   void on_snapshot_complete(GroupId group, EntryId last, NodeId from, Term term, SnapshotVerdict done);
+  // So much of a snapshot has reached a peer.
+  void snapshot_sent(GroupId group, NodeId to, uint64_t bytes, uint64_t bytes_total);
   // Saves a snapshot of a group as it is now.
   using SnapshotDone = absl::AnyInvocable<void(Result<SavedSnapshot>)>;
   void take_snapshot(Group& group, SnapshotDone done);

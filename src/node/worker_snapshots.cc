@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "base/probe.h"
+#include "node/steward.h"
 #include "node/worker.h"
 
 namespace flux::node {
@@ -56,6 +57,7 @@ class Sending : public std::enable_shared_from_this<Sending> {
       call(PeerMessage::kSnapshotChunk, encode_snapshot_chunk(chunk), [this, size = bytes->size()](std::string_view) {
         --under_way_;
         acked_ += size;
+        worker_.snapshot_sent(group_, to_, acked_, snapshot_.bytes);
         send_more();
       });
     }
@@ -192,6 +194,11 @@ void Worker::send_snapshot(Group& group, const raft::SnapshotRequest& request) {
     if (!saved.ok()) return failed(saved.status());
     start(std::move(saved).value());
   });
+}
+
+void Worker::snapshot_sent(GroupId group, NodeId to, uint64_t bytes, uint64_t bytes_total) {
+  const auto steward = stewards_.find(group);
+  if (steward != stewards_.end()) steward->second->snapshot_sent(to, bytes, bytes_total);
 }
 
 void Worker::on_snapshot_complete(GroupId id, EntryId last, NodeId from, Term term, SnapshotVerdict done) {

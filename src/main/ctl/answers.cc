@@ -91,25 +91,34 @@ void measure_at_leaders(const Common& common, json::object& view) {
   }
 }
 
-ShardSizes::ShardSizes(const Common& common, json::object view) {
+Sizes::Sizes(const Common& common, json::object view) {
   measure_at_leaders(common, view);
   for (const json::value& each : list(view, "shards")) {
-    bytes_[number(each.as_object(), "id")] = number(each.as_object(), "bytes");
+    const json::object& shard = each.as_object();
+    shards_[number(shard, "id")] = number(shard, "bytes");
+    groups_[number(shard, "group")] += number(shard, "bytes");
   }
 }
 
-uint64_t ShardSizes::of(uint64_t shard) const {
-  const auto found = bytes_.find(shard);
-  return found == bytes_.end() ? 0 : found->second;
+uint64_t Sizes::of_shard(uint64_t shard) const {
+  const auto found = shards_.find(shard);
+  return found == shards_.end() ? 0 : found->second;
 }
 
-uint64_t bytes_of(const json::object& step, const ShardSizes& sizes) {
+uint64_t Sizes::of_group(uint64_t group) const {
+  const auto found = groups_.find(group);
+  return found == groups_.end() ? 0 : found->second;
+}
+
+uint64_t bytes_of(const json::object& step, const Sizes& sizes) {
   const uint64_t said = number(step, "bytes_total");
   const std::string phase = text(step, "phase");
-  return said == 0 && (phase == "pending" || phase == "copying") ? sizes.of(number(step, "shard")) : said;
+  if (said != 0 || (phase != "pending" && phase != "copying")) return said;
+  const uint64_t shard = number(step, "shard");
+  return shard != 0 ? sizes.of_shard(shard) : sizes.of_group(number(step, "group"));
 }
 
-Totals totals_of(const json::object& plan, const ShardSizes& sizes) {
+Totals totals_of(const json::object& plan, const Sizes& sizes) {
   Totals out;
   for (const json::value& each : list(plan, "steps")) {
     const json::object& step = each.as_object();

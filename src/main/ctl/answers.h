@@ -29,15 +29,17 @@ Result<json::object> cluster_view(const Common& common, uint64_t config = 0);
 // asked for the shards of its groups. What nobody answers for stays as the view has it.
 void measure_at_leaders(const Common& common, json::object& view);
 
-// How large shards are, as measured at their leaders: what a plan has to copy is known before its steps have begun.
-class ShardSizes {
+// How large shards and groups are, as measured at their leaders: what a plan has to copy is known before its steps have
+// begun. 0: not known.
+class Sizes {
  public:
-  ShardSizes(const Common& common, json::object view);
-  // 0: not known.
-  uint64_t of(uint64_t shard) const;
+  Sizes(const Common& common, json::object view);
+  uint64_t of_shard(uint64_t shard) const;
+  uint64_t of_group(uint64_t group) const;
 
  private:
-  std::map<uint64_t, uint64_t> bytes_;
+  std::map<uint64_t, uint64_t> shards_;
+  std::map<uint64_t, uint64_t> groups_;
 };
 
 // What a plan's steps come to.
@@ -48,9 +50,9 @@ struct Totals {
   uint64_t bytes_total = 0;  // an estimate
   std::string reason;        // of the first step that failed
 };
-Totals totals_of(const json::object& plan, const ShardSizes& sizes);
+Totals totals_of(const json::object& plan, const Sizes& sizes);
 // What one step has to copy, as far as is known.
-uint64_t bytes_of(const json::object& step, const ShardSizes& sizes);
+uint64_t bytes_of(const json::object& step, const Sizes& sizes);
 
 // The element with this id; null if there is none.
 const json::object* with_id(const json::array& elements, uint64_t id);

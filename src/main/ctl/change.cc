@@ -81,7 +81,7 @@ CLI::App* add_command(CLI::App& family, Run& run, const std::string& name, const
 Status await_plan(const Common& common, uint64_t wanted) {
   ProgressLine line(common.format() == Format::kJson);
   Rate rate;
-  std::optional<ShardSizes> sizes;
+  std::optional<Sizes> sizes;
   for (int misses = 0; misses < kMissesMax; std::this_thread::sleep_for(kPollInterval)) {
     const Result<json::object> view = cluster_view(common);
     const json::object* plan = view.ok() ? with_id(list(*view, "plans"), wanted) : nullptr;

@@ -21,7 +21,7 @@ Status print_plans(const Common& common) {
     fmt::print("{}\n", json::serialize(list(view, "plans")));
     return {};
   }
-  const ShardSizes sizes(common, view);
+  const Sizes sizes(common, view);
   std::vector<std::vector<std::string>> rows = {{"PLAN", "KIND", "STATE", "STEPS", "ENDED", "COPIED"}};
   for (const json::value& each : list(view, "plans")) {
     const json::object& plan = each.as_object();
@@ -41,7 +41,7 @@ Status print_plan(const Common& common, uint64_t id) {
     fmt::print("{}\n", json::serialize(plan));
     return {};
   }
-  const ShardSizes sizes(common, view);
+  const Sizes sizes(common, view);
   std::vector<Rate> rates(list(plan, "steps").size());
   Rate together;
   const auto first = std::chrono::steady_clock::now();
@@ -66,7 +66,8 @@ Status print_plan(const Common& common, uint64_t id) {
   std::vector<std::vector<std::string>> rows = {{"STEP", "WHAT", "PHASE", "KEYS", "COPIED", "REASON"}};
   for (size_t i = 0; i < rates.size(); ++i) {
     const json::object& step = list(plan, "steps")[i].as_object();
-    rows.push_back({std::to_string(i + 1), text(step, "what"), text(step, "phase"), text(step, "keys_done"),
+    rows.push_back({std::to_string(i + 1), text(step, "what"), text(step, "phase"),
+                    number(step, "shard") != 0 ? text(step, "keys_done") : "-",
                     progress_text(number(step, "bytes_done"), bytes_of(step, sizes), rates[i].per_second()),
                     text(step, "reason")});
   }

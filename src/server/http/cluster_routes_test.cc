@@ -328,6 +328,7 @@ TEST(ClusterJson, shows_every_part) {
         {
           "what": "shard 1: group 1 -> 2",
           "shard": 1,
+          "group": 0,
           "phase": "failed",
           "bytes_done": 5,
           "bytes_total": 0,

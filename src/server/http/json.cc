@@ -74,11 +74,8 @@ json::object to_json(const api::ShardView& shard, bool hash) {
 json::object to_json(const api::PlanView& plan) {
   json::array steps;
   for (const api::StepView& step : plan.steps) {
-    json::object each{{"what", step.what},
-                      {"shard", step.shard.value()},
-                      {"phase", step.phase},
-                      {"bytes_done", step.bytes_done},
-                      {"bytes_total", step.bytes_total},
+    json::object each{{"what", step.what},          {"shard", step.shard.value()},   {"group", step.group.value()},
+                      {"phase", step.phase},        {"bytes_done", step.bytes_done}, {"bytes_total", step.bytes_total},
                       {"keys_done", step.keys_done}};
     if (!step.reason.empty()) each["reason"] = step.reason;
     steps.push_back(std::move(each));
