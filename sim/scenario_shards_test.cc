@@ -53,6 +53,38 @@ TEST(ScenarioShards, M02_config_not_skipped) {
   clients.check();
 }
 
+// Clients wait from when the giver freezes a shard until its receiver serves it. That takes a few rounds of messages
+// and syncs, and none of the pauses that a copy makes before it is handed over.
+TEST(ScenarioShards, a_hand_over_does_not_wait_for_the_next_look) {
+  Nodes nodes(146, 6, with(2, 3, 4));
+  balance(nodes, "off");
+  Clients clients(nodes);
+  clients.run(Millis(500));
+  std::vector<Micros> pauses;
+  for (int round = 0; round < 4; ++round) {
+    for (const GroupId to : {kTwo, kOne}) {
+      const GroupId from = to == kOne ? kTwo : kOne;
+      const ShardId shard = shards_of(nodes, 0, from).front();
+      std::optional<MonoTime> frozen, served;
+      nodes.watch([&] {
+        const MonoTime now = nodes.world().now();
+        if (!frozen && state_at_leader(nodes, from, shard) == ShardState::kBePulling) frozen = now;
+        if (frozen && !served && state_at_leader(nodes, to, shard) == ShardState::kGcing) served = now;
+      });
+      begin_move(nodes, shard, to);
+      clients.until([&] { return is_quiet(nodes); });
+      nodes.watch(nullptr);
+      ASSERT_TRUE(frozen && served);
+      pauses.push_back(*served - *frozen);
+    }
+  }
+  std::sort(pauses.begin(), pauses.end());
+  // The slowest meet messages that are slow.
+  EXPECT_LT(pauses[pauses.size() / 2], Millis(10));
+  EXPECT_EQ(clients.errors(), 0u) << clients.first_error();
+  clients.check();
+}
+
 // While a hand-over is not settled on both sides, neither side gets another change, whoever asks for one.
 TEST(ScenarioShards, M03_config_blocked_until_settled) {
   Nodes nodes(102, 6, with(2, 3, 4));

@@ -13,9 +13,11 @@ namespace {
 
 // How often a copy that is as far as its giver looks for more, while the hand-over is awaited.
 constexpr Micros kFollow = Millis(20);
-// Pause after a giver that could not be reached, or is not as far yet.
+// Pause after a giver that could not be reached, or is not as far yet. It becomes longer, but not while clients wait
+// for a giver that is just being handed the same configuration.
 constexpr Micros kRetry = Millis(4);
 constexpr Micros kRetryMost = Millis(500);
+constexpr uint32_t kQuickRetries = 16;
 constexpr Micros kReportEvery = Millis(500);
 
 }  // namespace
@@ -53,6 +55,13 @@ bool ShardMover::end_call(ShardId shard, uint64_t call) {
   job->second.call_until = MonoTime::infinite();
   job->second.busy = false;
   return true;
+}
+
+Micros ShardMover::pause_after_failure(Job& job) {
+  const uint32_t quick = job.num == ConfigNum(0) ? 0 : kQuickRetries;
+  const uint32_t failures = job.failures++;
+  const uint32_t doublings = failures < quick ? 0 : std::min(failures - quick, 8u);
+  return std::min(Micros(kRetry.count() << doublings), kRetryMost);
 }
 
 void ShardMover::again_after(ShardId shard, Micros pause) {
@@ -178,6 +187,12 @@ void ShardMover::propose(ShardId shard, const kv::ShardCommand& command, Micros 
 // --- Copying ---------------------------------------------------------------------------------------------------------
 
 void ShardMover::pull(const kv::ShardInfo& shard, ConfigNum num) {
+  if (Job& known = jobs_[shard.shard]; known.num != num) {
+    // Handed over: what it waited for has come.
+    known.num = num;
+    known.not_before = {};
+    known.failures = 0;
+  }
   Job* job = free_job(shard.shard);
   if (job == nullptr) return;
   // Once a copy is as far as its giver it must stay so: what is left when it is handed over is what clients wait for.
@@ -198,8 +213,7 @@ void ShardMover::pull(const kv::ShardInfo& shard, ConfigNum num) {
                                     if (!chunk.ok()) {
                                       log::debug("group {}: shard {}: {}", steward_.group().id(), id,
                                                  chunk.status().to_string());
-                                      const int64_t pause = kRetry.count() << std::min(at.failures++, 8u);
-                                      return again_after(id, std::min(Micros(pause), kRetryMost));
+                                      return again_after(id, pause_after_failure(at));
                                     }
                                     at.failures = 0;
                                     const bool nothing_new = chunk->from == chunk->next && !chunk->start_over;
@@ -281,8 +295,7 @@ void ShardMover::release(const kv::ShardInfo& shard) {
         Job& at = jobs_[id];
         if (!status.ok()) {
           log::debug("group {}: shard {} is not released: {}", steward_.group().id(), id, status.to_string());
-          const int64_t pause = kRetry.count() << std::min(at.failures++, 8u);
-          return again_after(id, std::min(Micros(pause), kRetryMost));
+          return again_after(id, pause_after_failure(at));
         }
         at.failures = 0;
         propose(id, kv::Confirm{.shard = id, .num = num}, kRetry);

@@ -33,6 +33,7 @@ class ShardMover {
     bool busy = false;                           // a proposal or a call is under way
     uint64_t call = 0;                           // the newest call to another group
     MonoTime call_until = MonoTime::infinite();  // and how long its answer is waited for
+    ConfigNum num;                               // that is copied for; 0: ahead of one
     MonoTime not_before;                         // after something that is to be tried again
     MonoTime report_after;                       // the controller is told of progress now and then
     bool ready = false;                          // the copy has been as far as the giver once
@@ -58,6 +59,7 @@ class ShardMover {
   uint64_t begin_call(Job& job);
   bool end_call(ShardId shard, uint64_t call);
   void again_after(ShardId shard, Micros pause);
+  static Micros pause_after_failure(Job& job);
 
   Steward& steward_;
   std::map<ShardId, Job> jobs_;
