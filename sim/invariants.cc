@@ -166,7 +166,9 @@ void Invariants::check_conservation(const std::vector<GroupId>& alive, const ctr
   const auto lives = [&](GroupId id) { return std::find(alive.begin(), alive.end(), id) != alive.end(); };
   for (const auto& [id, group] : groups_) {
     for (const kv::ShardInfo& shard : group->replay().machine().shards()) {
-      if (!lives(id) && shard.state == kv::ShardState::kErasing) continue;
+      // What goes with the group that was copying or erasing it was nobody's.
+      const bool goes_along = shard.state == kv::ShardState::kErasing || shard.state == kv::ShardState::kStaged;
+      if (!lives(id) && goes_along) continue;
       if (shard.state != kv::ShardState::kServing) {
         return report_(fmt::format("group {} ends with shard {} {}", id, shard.shard, kv::to_string(shard.state)));
       }

@@ -633,6 +633,69 @@ TEST(ScenarioShards, a_copy_keeps_to_its_rate) {
   EXPECT_LT(clients.slowest(), Millis(500));
 }
 
+// More is written to a shard than the rate lets its receiver copy. The rate is for what was there: what changes
+// meanwhile follows as fast as it can, and so the copy comes to an end.
+TEST(ScenarioShards, a_copy_catches_up_with_more_than_its_rate) {
+  Nodes nodes(147, 3, [](size_t, node::NodeOptions& options) {
+    options.groups = 2;
+    options.replication = 3;
+    options.shards = 2;
+    options.shard_chunk_bytes = 4'000;
+    options.move_bytes_per_second = 20'000;
+  });
+  balance(nodes, "off");
+  const ShardId shard = shards_of(nodes, 0, kOne).front();
+  std::vector<std::string> keys;
+  for (int i = 0; keys.size() < 20; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    if (nodes.chart(0)->routes->group_of(key) == kOne) keys.push_back(key);
+  }
+  for (const std::string& key : keys) ASSERT_TRUE(nodes.put(0, key, std::string(1'000, 'v')).ok());
+  const uint64_t plan = begin_move(nodes, shard, kTwo);
+  const MonoTime began = nodes.world().now();
+  uint64_t written = 0;
+  for (; nodes.plan_state(0, plan) != ctrl::PlanState::kDone && written < 20'000'000; written += 1'000) {
+    ASSERT_TRUE(nodes.put(0, keys[written / 1'000 % keys.size()], std::string(1'000, 'w')).ok());
+  }
+  EXPECT_EQ(nodes.plan_state(0, plan), ctrl::PlanState::kDone);
+  const uint64_t rate = written * 1'000'000 / static_cast<uint64_t>((nodes.world().now() - began).count());
+  EXPECT_GT(rate, 2U * 20'000) << "or this shows nothing";
+}
+
+// A copy takes a fifth of the time, so that it becomes slower where everything is slow; with no limit it takes all.
+TEST(ScenarioShards, a_copy_rests_longer_where_it_is_slow) {
+  const auto pace = [](uint64_t rate, Micros slower) {
+    Nodes nodes(148, 6, [rate](size_t node, node::NodeOptions& options) {
+      with(2, 3, 4)(node, options);
+      options.shard_chunk_bytes = 1'000;
+      options.move_bytes_per_second = rate;
+    });
+    balance(nodes, "off");
+    const ShardId shard = shards_of(nodes, 0, kOne).front();
+    for (int i = 0; i < 200; ++i) EXPECT_TRUE(nodes.put(0, "k" + std::to_string(i), std::string(500, 'v')).ok());
+    for (size_t i = 0; i < nodes.size(); ++i) {
+      for (size_t j = 0; j < nodes.size(); ++j) nodes.world().slow_link(nodes.host_id(i), nodes.host_id(j), slower);
+    }
+    std::vector<MonoTime> asked;
+    nodes.network().set_tap([&](Passing& passing) {
+      if (is(passing, PeerMessage::kShardPull)) asked.push_back(nodes.world().now());
+      return Fate::kPass;
+    });
+    const uint64_t plan = begin_move(nodes, shard, kTwo);
+    nodes.until([&] { return nodes.plan_state(0, plan) == ctrl::PlanState::kDone; });
+    std::vector<Micros> gaps;
+    for (size_t i = 1; i < asked.size(); ++i) gaps.push_back(asked[i] - asked[i - 1]);
+    EXPECT_GT(gaps.size(), 8U);
+    std::sort(gaps.begin(), gaps.end());
+    return gaps[gaps.size() / 2];
+  };
+  // The way there and back, twice: a piece to the receiver, and to its followers.
+  const Micros slow = Millis(10);
+  EXPECT_GT(pace(1_GiB, slow), 5 * 4 * slow);
+  EXPECT_LT(pace(1_GiB, Micros(0)), 4 * slow);
+  EXPECT_LT(pace(0, slow), 2 * 4 * slow);
+}
+
 // All of the load is on one shard: it is cut in two where its load is halved, and the halves go to different groups.
 TEST(ScenarioShards, a_busy_shard_is_split_and_its_load_spread) {
   Nodes nodes(120, 3, with_limits({.split_operations = 50, .cost_min = 20}));

@@ -77,8 +77,9 @@ struct NodeOptions {
   uint64_t snapshot_chunk_bytes = 256_KiB;
   // So does a shard that moves; a piece is one entry of the receiver's log.
   uint64_t shard_chunk_bytes = 64_KiB;
-  // What a node takes in of shards that are still served elsewhere, so that clients do not feel it; 0: no limit. What
-  // is handed over is not held up.
+  // What a node takes in of shards that are still served elsewhere, so that clients do not feel it. A copy also rests
+  // after each piece, the longer it took. What changes during a copy, and what is handed over, is not held up. 0: no
+  // limit, and no rest.
   uint64_t move_bytes_per_second = 0;
   // Balancing by load: from when on a shard is split in two; neighbours are merged when they have a tenth of the size
   // and a fiftieth of the operations together. How often the leader of a group measures them.

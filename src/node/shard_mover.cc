@@ -11,6 +11,9 @@
 namespace flux::node {
 namespace {
 
+// A copy rests so many times as long as its last piece took: it gets a fifth of what there is, and the slower
+// everything becomes, the more it holds back.
+constexpr int64_t kRests = 4;
 // How often a copy that is as far as its giver looks for more, while the hand-over is awaited.
 constexpr Micros kFollow = Millis(20);
 // Pause after a giver that could not be reached, or is not as far yet. It becomes longer, but not while clients wait
@@ -195,10 +198,13 @@ void ShardMover::pull(const kv::ShardInfo& shard, ConfigNum num) {
   }
   Job* job = free_job(shard.shard);
   if (job == nullptr) return;
-  // Once a copy is as far as its giver it must stay so: what is left when it is handed over is what clients wait for.
+  // What changes meanwhile is not held up: else a copy would never be as far as a giver that has much to do.
   const Micros held_up = steward_.worker().copies_from() - steward_.worker().loop().now();
-  if (num == ConfigNum(0) && !job->ready && held_up > Micros(0)) return again_after(shard.shard, held_up);
+  if (num == ConfigNum(0) && !shard.cursor.copied_all && held_up > Micros(0)) {
+    return again_after(shard.shard, held_up);
+  }
   const uint64_t call = begin_call(*job);
+  job->asked = steward_.worker().loop().now();
   const kv::ExportRequest request{.shard = shard.shard,
                                   .num = num,
                                   .plan = shard.plan,
@@ -255,6 +261,10 @@ void ShardMover::imported(ShardId shard, const Status& status, const kv::ShardCh
     const bool first = chunk.caught_up && !std::exchange(job.ready, true);
     report(shard, action->plan, action->step, first);
     if (chunk.caught_up) return again_after(shard, kFollow);
+  }
+  const bool may_rest = steward_.worker().options().move_bytes_per_second != 0;
+  if (may_rest && !chunk.frozen() && !chunk.next.copied_all && !chunk.start_over) {
+    return again_after(shard, (steward_.worker().loop().now() - job.asked) * kRests);
   }
   if (steward_.leads()) look();
 }
