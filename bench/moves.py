@@ -1,12 +1,12 @@
 """What clients notice of shards that move: throughput while a cluster grows by a group and shrinks again, and the pause
 of a moving shard.
 
-Six nodes, two groups on the first three; --keys keys of 128 bytes. A load driver runs before, again while a third group
-on the other three nodes gets its share of the shards, once it has, and while that group is taken away again, at a
---move-rate that makes moves last about as long; this --rounds times. What is lost once all has moved is the price of
-more nodes on the same cores, not of moves. Then single shards move to and fro under a client of their own, which writes
-keys of that shard one after the other: the slowest of its writes during a move is the move's pause. What it would have
-been without the move, the slowest of the half second before tells.
+Six nodes, two groups on the first three; --keys keys of 128 bytes, so many that moves last about as long as the load. A
+load driver runs before, again while a third group on the other three nodes gets its share of the shards, once it has,
+and while that group is taken away again; this --rounds times. What is lost once all has moved is the price of more nodes
+on the same cores, not of moves. Then single shards move to and fro under a client of their own, which writes keys of
+that shard one after the other: the slowest of its writes during a move is the move's pause. What it would have been
+without the move, the slowest of the half second before tells.
 """
 import argparse
 import json
@@ -111,11 +111,11 @@ def pause_of_a_move(cluster, shard, to):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--keys", type=int, default=300_000)
-    parser.add_argument("--seconds", type=float, default=8)
+    parser.add_argument("--keys", type=int, default=400_000)
+    parser.add_argument("--seconds", type=float, default=9)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--moves", type=int, default=40)
-    parser.add_argument("--move-rate", default="2MiB")
+    parser.add_argument("--move-rate", default="16MiB")
     arguments = parser.parse_args()
     with Cluster(3, flags=["--groups", "2", "--shards", "32", "--move-rate", arguments.move_rate]) as cluster:
         for name in ("n4", "n5", "n6"):
