@@ -696,6 +696,32 @@ TEST(ScenarioShards, a_copy_rests_longer_where_it_is_slow) {
   EXPECT_LT(pace(0, slow), 2 * 4 * slow);
 }
 
+// One piece took four seconds, for some trouble that is over: the copy does not rest for sixteen.
+TEST(ScenarioShards, a_copy_does_not_rest_for_long) {
+  Nodes nodes(149, 6, [](size_t node, node::NodeOptions& options) {
+    with(2, 3, 4)(node, options);
+    options.shard_chunk_bytes = 1'000;
+    options.move_bytes_per_second = 1_GiB;
+  });
+  balance(nodes, "off");
+  for (int i = 0; i < 200; ++i) ASSERT_TRUE(nodes.put(0, "k" + std::to_string(i), std::string(500, 'v')).ok());
+  bool trouble = false;
+  int asked = 0;
+  nodes.network().set_tap([&](Passing& passing) {
+    if (is(passing, PeerMessage::kShardPull) && ++asked == 3) trouble = true;
+    GroupId group;
+    return trouble && raft_message(passing, group) && group == kTwo ? drop_append_results(passing) : Fate::kPass;
+  });
+  const uint64_t plan = begin_move(nodes, shards_of(nodes, 0, kOne).front(), kTwo);
+  nodes.until([&] { return trouble; });
+  nodes.pass(Millis(4'000));
+  EXPECT_EQ(asked, 3);
+  trouble = false;
+  const MonoTime over = nodes.world().now();
+  nodes.until([&] { return nodes.plan_state(0, plan) == ctrl::PlanState::kDone; });
+  EXPECT_LT(nodes.world().now() - over, Millis(6'000));
+}
+
 // All of the load is on one shard: it is cut in two where its load is halved, and the halves go to different groups.
 TEST(ScenarioShards, a_busy_shard_is_split_and_its_load_spread) {
   Nodes nodes(120, 3, with_limits({.split_operations = 50, .cost_min = 20}));

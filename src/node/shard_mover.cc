@@ -14,6 +14,7 @@ namespace {
 // A copy rests so many times as long as its last piece took: it gets a fifth of what there is, and the slower
 // everything becomes, the more it holds back.
 constexpr int64_t kRests = 4;
+constexpr Micros kRestMost = Millis(1'000);
 // How often a copy that is as far as its giver looks for more, while the hand-over is awaited.
 constexpr Micros kFollow = Millis(20);
 // Pause after a giver that could not be reached, or is not as far yet. It becomes longer, but not while clients wait
@@ -264,7 +265,7 @@ void ShardMover::imported(ShardId shard, const Status& status, const kv::ShardCh
   }
   const bool may_rest = steward_.worker().options().move_bytes_per_second != 0;
   if (may_rest && !chunk.frozen() && !chunk.next.copied_all && !chunk.start_over) {
-    return again_after(shard, (steward_.worker().loop().now() - job.asked) * kRests);
+    return again_after(shard, std::min((steward_.worker().loop().now() - job.asked) * kRests, kRestMost));
   }
   if (steward_.leads()) look();
 }
