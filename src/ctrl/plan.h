@@ -60,7 +60,7 @@ struct Step {
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
   uint64_t keys_done = 0;  // of a move
-  std::string reason;      // why it failed
+  std::string reason;      // why it failed, or was undone for the sake of another step
 
   bool final() const { return phase == StepPhase::kDone || phase == StepPhase::kUndone || phase == StepPhase::kFailed; }
   // Whether it takes part in the limits on what runs at once.

@@ -49,7 +49,8 @@ ShardMover::Job* ShardMover::free_job(ShardId shard) {
 uint64_t ShardMover::begin_call(Job& job) {
   job.busy = true;
   job.call = ++calls_;
-  job.call_until = steward_.worker().loop().now() + steward_.worker().options().request_timeout;
+  job.asked = steward_.worker().loop().now();
+  job.call_until = job.asked + steward_.worker().options().request_timeout;
   return job.call;
 }
 
@@ -205,7 +206,6 @@ void ShardMover::pull(const kv::ShardInfo& shard, ConfigNum num) {
     return again_after(shard.shard, held_up);
   }
   const uint64_t call = begin_call(*job);
-  job->asked = steward_.worker().loop().now();
   const kv::ExportRequest request{.shard = shard.shard,
                                   .num = num,
                                   .plan = shard.plan,

@@ -32,9 +32,9 @@ class ShardMover {
   struct Job {
     bool busy = false;                           // a proposal or a call is under way
     uint64_t call = 0;                           // the newest call to another group
+    MonoTime asked;                              // when it was begun
     MonoTime call_until = MonoTime::infinite();  // and how long its answer is waited for
     ConfigNum num;                               // that is copied for; 0: ahead of one
-    MonoTime asked;                              // when the newest piece was
     MonoTime not_before;                         // after something that is to be tried again
     MonoTime report_after;                       // the controller is told of progress now and then
     bool ready = false;                          // the copy has been as far as the giver once

@@ -215,7 +215,6 @@ void Steward::change_replica(const ctrl::ChangeMembers& wanted) {
   if (joins && membership.promote_when_ready.contains(add)) return;  // it catches up
   if (joins && !(swaps && membership.contains(add))) {
     sent_.erase(add);
-    reported_ = 0;
     tell(progress_of(wanted));
     return change({{.kind = swaps ? Kind::kAddLearner : Kind::kAddVoter, .node = add}});
   }
@@ -240,15 +239,19 @@ void Steward::snapshot_sent(NodeId to, uint64_t bytes, uint64_t bytes_total) {
   sent.bytes_total = bytes_total;
 }
 
+const ctrl::Step* Steward::step_of(const ctrl::ChangeMembers& wanted) const {
+  const auto plan = worker_.chart()->plans.find(wanted.plan);
+  const bool known = plan != worker_.chart()->plans.end() && wanted.step < plan->second.steps.size();
+  return known ? &plan->second.steps[wanted.step] : nullptr;
+}
+
 // What is known of the step, with what this leader has sent. What follows a snapshot comes from the log, and is little
 // beside it.
 ctrl::ReportProgress Steward::progress_of(const ctrl::ChangeMembers& wanted) const {
   ctrl::ReportProgress report{.plan = wanted.plan, .step = wanted.step, .phase = ctrl::StepPhase::kCopying};
-  const auto plan = worker_.chart()->plans.find(wanted.plan);
-  if (plan != worker_.chart()->plans.end() && wanted.step < plan->second.steps.size()) {
-    const ctrl::Step& known = plan->second.steps[wanted.step];
-    report.bytes_done = known.bytes_done;
-    report.bytes_total = known.bytes_total;
+  if (const ctrl::Step* known = step_of(wanted); known != nullptr) {
+    report.bytes_done = known->bytes_done;
+    report.bytes_total = known->bytes_total;
   }
   if (const auto sent = sent_.find(wanted.change.add); sent != sent_.end()) {
     report.bytes_done = sent->second.bytes;
@@ -258,13 +261,12 @@ ctrl::ReportProgress Steward::progress_of(const ctrl::ChangeMembers& wanted) con
 }
 
 void Steward::report_copied(const ctrl::ChangeMembers& wanted) {
-  const auto sent = sent_.find(wanted.change.add);
-  if (sent == sent_.end() || sent->second.bytes == reported_) return;
+  const ctrl::ReportProgress report = progress_of(wanted);
+  const ctrl::Step* known = step_of(wanted);
+  if (known == nullptr || report.bytes_done == known->bytes_done) return;
   const MonoTime now = worker_.loop().now();
-  if (sent->second.bytes < sent->second.bytes_total && now < report_not_before_) return;
-  if (!tell(progress_of(wanted))) return;
-  report_not_before_ = now + kReportEvery;
-  reported_ = sent->second.bytes;
+  if (report.bytes_done < report.bytes_total && now < report_not_before_) return;
+  if (tell(report)) report_not_before_ = now + kReportEvery;
 }
 
 void Steward::undo_members(const ctrl::UndoMembers& action) {

@@ -51,6 +51,8 @@ class Steward {
   kv::ApplyConfig next_configuration(ConfigNum num) const;
   void change_members();
   void undo_members(const ctrl::UndoMembers& action);
+  // As the chart has it; null if the plan has been forgotten.
+  const ctrl::Step* step_of(const ctrl::ChangeMembers& wanted) const;
   ctrl::ReportProgress progress_of(const ctrl::ChangeMembers& wanted) const;
   void change_replica(const ctrl::ChangeMembers& wanted);
   void report_copied(const ctrl::ChangeMembers& wanted);
@@ -70,7 +72,6 @@ class Steward {
     uint64_t bytes_total = 0;
   };
   std::map<NodeId, Sent> sent_;  // snapshots, by who gets them: what newcomers have of the group
-  uint64_t reported_ = 0;        // bytes of the snapshot whose receiver is to be a member
   MonoTime report_not_before_;
   MonoTime rest_until_;  // after a refusal by the controller
   MonoTime transfer_not_before_;
