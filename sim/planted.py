@@ -5,7 +5,7 @@ Each bug is a patch: a line that says what is wrong, then the difference. The pr
 second line "Held by: PROGRAM TEST" says that seeds hardly meet the bug, and which test must turn red instead.
 
   ./x sim --planted [--seeds N] [--jobs J] [--from S] [NAME...]   all of them, or those named
-  sim/planted.py --check                                          whether every patch still fits the tree
+  sim/planted.py --check                                          whether every patch still fits the tree and is in docs/TESTING.md
 """
 import argparse
 import os
@@ -19,6 +19,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUGS = ROOT / "sim" / "planted"
+TABLE = ROOT / "docs/TESTING.md"
 WORK = ROOT / "build" / "planted"
 # Outside of any repository, as far as git apply is concerned: inside of one it would skip what is not tracked.
 ENV = dict(os.environ, GIT_CEILING_DIRECTORIES=str(WORK.parent))
@@ -47,8 +48,12 @@ def copy_tree():
 
 
 def check():
-    """Each patch fits what git would check out here, in a copy of only the files that it touches."""
+    """Each patch fits what git would check out here, in a copy of only the files that it touches, and is in the table."""
     failed = 0
+    table = set(re.findall(r"^\| `(\w+)` \|", TABLE.read_text().split("## Planted bugs")[1].split("\n## ")[0], re.M))
+    for name in sorted(table ^ {patch.stem for patch in BUGS.glob("*.patch")}):
+        failed += 1
+        print(f"{name}: only one of {TABLE.relative_to(ROOT)} and {BUGS.relative_to(ROOT)} has it")
     for patch in sorted(BUGS.glob("*.patch")):
         tree = WORK / "check"
         shutil.rmtree(tree, ignore_errors=True)
@@ -61,7 +66,7 @@ def check():
             failed += 1
             print(f"{patch.relative_to(ROOT)} does not fit the code any more; write it anew\n  {why}")
     shutil.rmtree(WORK / "check", ignore_errors=True)
-    print(f"{failed} planted bugs do not fit" if failed else f"ok: {len(list(BUGS.glob('*.patch')))} planted bugs fit")
+    print(f"{failed} planted bugs are amiss" if failed else f"ok: {len(list(BUGS.glob('*.patch')))} planted bugs fit")
     return 1 if failed else 0
 
 
@@ -107,7 +112,7 @@ def turns_red(tree, program, test):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="bugs to plant; all without")
-    parser.add_argument("--check", action="store_true", help="only look whether the patches fit")
+    parser.add_argument("--check", action="store_true", help="only look whether the patches fit and are in the table")
     parser.add_argument("--seeds", type=int, default=2000, help="at most, for each bug (2000)")
     parser.add_argument("--from", dest="first", type=int, default=1, help="the first seed (1)")
     parser.add_argument("--jobs", type=int, default=2, help="processes at once (2)")
